@@ -1,0 +1,1 @@
+//! Listeners, transports, the two stacks, roster, dispatch, push.

@@ -1,0 +1,13 @@
+//! Code generated from `proto/`, committed so that building needs neither `protoc` nor a build script;
+//! `tests/proto.rs` holds it to the files it came from.
+#![allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, reason = "generated")]
+
+/// The bodies of the client protocol's frames, `proto/client.proto`.
+#[cfg(feature = "wire")]
+pub mod client;
+/// The link to managers, `proto/manager.proto`.
+#[cfg(feature = "gateway")]
+pub mod manager;
+/// The link to logic services, `proto/service.proto`.
+#[cfg(feature = "service")]
+pub mod service;

@@ -1,0 +1,2 @@
+//! Policy files become the table that is used per request.
+pub mod table;

@@ -1,0 +1,98 @@
+//! The types that a request has on its way: `Frame → Request → Tagged → Admitted → Placed → Reply`. Each layer takes
+//! one and hands on the next, so that leaving one out does not compile.
+
+use std::time::Duration;
+
+use crate::{
+    admission::{Refusal, Value},
+    clock::Timestamp,
+};
+
+/// Anything that has an importance.
+pub trait Prioritized {
+    /// Lower is more important.
+    fn value(&self) -> Value;
+}
+
+/// Anything that arrived at some time and is of use until another.
+pub trait Timed {
+    /// When it arrived here.
+    fn arrived(&self) -> Timestamp;
+    /// When its answer is of no use any more.
+    fn deadline(&self) -> Timestamp;
+}
+
+/// A request that has been given its value.
+#[derive(Clone, Debug)]
+pub struct Tagged<R> {
+    /// Its importance.
+    pub value: Value,
+    /// The request itself.
+    pub request: R,
+}
+
+/// A request that its gate has let through.
+#[derive(Clone, Debug)]
+pub struct Admitted<R> {
+    /// Its importance.
+    pub value: Value,
+    /// The request itself.
+    pub request: R,
+}
+
+macro_rules! prioritized {
+    ($name:ident) => {
+        impl<R> Prioritized for $name<R> {
+            fn value(&self) -> Value {
+                self.value
+            }
+        }
+
+        impl<R: Timed> Timed for $name<R> {
+            fn arrived(&self) -> Timestamp {
+                self.request.arrived()
+            }
+
+            fn deadline(&self) -> Timestamp {
+                self.request.deadline()
+            }
+        }
+    };
+}
+
+prioritized!(Tagged);
+prioritized!(Admitted);
+
+/// How a request ended that got no reply from its logic service.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Certainly not run.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The logic service or its guard refused it: certainly not run.
+    #[error("refused by the service: {detail}")]
+    RefusedByService {
+        /// What the service said.
+        detail: String,
+        /// When it makes sense to try again.
+        retry_after: Duration,
+    },
+    /// The service says that this user may not claim this business.
+    #[error("misplaced: {detail}")]
+    Misplaced {
+        /// What the service said.
+        detail: String,
+    },
+    /// The handler ran and failed.
+    #[error("the handler failed: {detail}")]
+    Failed {
+        /// What the service said.
+        detail: String,
+    },
+    /// Dispatched, and no answer came in time.
+    #[error("no answer within the timeout")]
+    TimedOut,
+    /// Dispatched, and the stream to the instance was lost.
+    #[error("the instance was lost")]
+    Lost,
+}
