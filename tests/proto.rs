@@ -1,6 +1,6 @@
 //! The committed protobuf code is what the files in `proto/` say. After a change there:
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 //! `DAGOR_REGENERATE=1 cargo test --test proto`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{env, fs, path::Path};
 
