@@ -1,1 +1,4 @@
 //! Tower layers, one file each.
+
+pub mod heartbeat;
+pub mod limit;

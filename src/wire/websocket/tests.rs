@@ -173,7 +173,7 @@ proptest! {
 async fn serve(mut socket: DuplexStream) -> Option<u16> {
     let (mut input, mut payload, mut out) = (BytesMut::new(), BytesMut::new(), BytesMut::new());
     let upgrade = loop {
-        socket.read_buf(&mut input).await.unwrap();
+        assert_ne!(socket.read_buf(&mut input).await.unwrap(), 0);
         if let Some(upgrade) = Upgrade::parse(&input).unwrap() {
             break upgrade;
         }
@@ -197,7 +197,7 @@ async fn serve(mut socket: DuplexStream) -> Option<u16> {
             }
             None => {
                 socket.write_all_buf(&mut out).await.unwrap();
-                socket.read_buf(&mut input).await.unwrap();
+                assert_ne!(socket.read_buf(&mut input).await.unwrap(), 0);
             }
         }
     }
