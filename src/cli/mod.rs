@@ -1,1 +1,74 @@
-//! One file per subcommand of the program.
+//! One file per subcommand: its `Args` and its `run`. Machine output goes to standard output, and only with `--json`;
+//! everything else goes to standard error. Exit code 0 is success, 1 failed, 2 usage or bad configuration.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod error;
+mod logging;
+
+pub use error::Error;
+
+/// A gateway that holds the connections of an app's clients and, when there is more load than capacity, refuses the
+/// least important requests first.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dagor",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  dagor load --overload 2x       measure what it can do, then offer twice that
+
+Every command has its own help with examples: dagor help <COMMAND>.
+Exit codes: 0 success, 1 failed, 2 usage or bad configuration."
+)]
+struct Cli {
+    /// What to log to standard error: a level, or levels per module as in `info,dagor::gateway=debug`.
+    #[arg(long, global = true, env = "RUST_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+impl Command {
+    fn run(self) -> Result<(), Error> {
+        match self {
+        }
+    }
+}
+
+/// Parses the process's arguments, runs the command and reports a failure on standard error.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return error::print_usage(&usage),
+    };
+    match logging::init(&cli.log).and_then(|()| cli.command.run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.print(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:"), "{}", command.get_name());
+        }
+    }
+}
