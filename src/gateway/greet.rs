@@ -22,7 +22,7 @@ use crate::{
     clock::Timestamp,
     layer::{
         heartbeat::Pulse,
-        limit::{Arrival, Permit, Permitted, Refused},
+        limit::{Incoming, Permit, Permitted, Refused},
     },
     pb::client as pb,
     request::Timed,
@@ -63,7 +63,7 @@ impl Timed for Greeting {
     }
 }
 
-impl Arrival for Accepted {
+impl Incoming for Accepted {
     fn arrived(&self) -> Timestamp {
         self.arrived
     }
@@ -79,7 +79,7 @@ pub struct Established {
     /// Who it is, in the roster from now on.
     pub connection: Arc<Connection>,
     /// Its place in the heartbeat table.
-    pub pulse: Pulse,
+    pub pulse: Pulse<Arc<Connection>>,
     /// What the client is told.
     pub welcome: pb::Welcome,
 }

@@ -48,6 +48,8 @@ pub struct ClientRequest {
     pub oldest_unsettled_of_business: u64,
     /// A slice of what was read.
     pub payload: Bytes,
+    /// The policy that it was resolved by.
+    pub table: Arc<Table>,
 }
 
 impl Timed for ClientRequest {

@@ -30,7 +30,7 @@ use crate::{
     id::{BusinessCode, MessageId},
     layer::{heartbeat::Pulse, limit::Permit},
     request::Failure,
-    wire::Reason,
+    wire::{Kind, Reason},
 };
 
 /// The future of one connection, for as long as the link lives.
@@ -39,7 +39,7 @@ pub struct Session {
     connection: Arc<Connection>,
     worker: Arc<Worker>,
     /// Shows the reaper that something was received.
-    pulse: Pulse,
+    pulse: Pulse<Arc<Connection>>,
     /// Counts the connection against the gateway's limits.
     _permit: Permit,
     /// The beginning of a frame whose end has not been read.
@@ -115,16 +115,22 @@ pub struct Parts {
     /// Where it runs.
     pub worker: Arc<Worker>,
     /// Its place in the heartbeat table.
-    pub pulse: Pulse,
+    pub pulse: Pulse<Arc<Connection>>,
     /// Its place among the connections.
     pub permit: Permit,
     /// What was read behind the `Hello`.
     pub read_ahead: bytes::BytesMut,
+    /// The first frame to the client.
+    pub welcome: crate::pb::client::Welcome,
 }
 
 impl Session {
-    /// Takes over a connection that has just been told `Welcome`.
+    /// Takes over a connection that has logged in; its first frame is the `Welcome`.
     pub fn new(parts: Parts) -> Self {
+        let welcome = scratch::with(|scratch| {
+            scratch.control(Kind::Welcome, &parts.welcome);
+            parts.transport.framed(scratch)
+        });
         let partial = (!parts.read_ahead.is_empty()).then(|| Box::new(parts.read_ahead));
         Self {
             transport: parts.transport,
@@ -133,7 +139,7 @@ impl Session {
             pulse: parts.pulse,
             _permit: parts.permit,
             partial,
-            unsent: None,
+            unsent: Some(Box::new(Unsent::from(welcome))),
             in_flight: None,
             pushes_written: 0,
             phase: Phase::Starting,
@@ -145,6 +151,10 @@ impl Session {
     fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
         if self.phase == Phase::Leaving {
             return self.leave(cx, scratch);
+        }
+        // What an earlier turn left goes first: nothing is read for a client that does not read.
+        if self.flush_unsent(cx).is_err() {
+            return Poll::Ready(());
         }
         self.take_outgoing(cx, scratch);
         if let Err(farewell) = self.take_incoming(cx, scratch) {
@@ -245,13 +255,10 @@ impl Session {
         if late {
             return Poll::Ready(());
         }
-        if self.unsent.is_some() {
-            if self.flush_unsent(cx).is_err() {
-                return Poll::Ready(());
-            }
-            if self.unsent.is_some() {
-                return Poll::Pending;
-            }
+        match self.flush_unsent(cx) {
+            Err(_) => return Poll::Ready(()),
+            Ok(()) if self.unsent.is_some() => return Poll::Pending,
+            Ok(()) => {}
         }
         match self.transport.poll_shutdown(cx) {
             Poll::Ready(Ok(())) => self.transport.poll_drain(cx, scratch),

@@ -1,8 +1,15 @@
 //! From the first byte to `Welcome`: which transport it is, the WebSocket upgrade, the `Hello`, and the answer to it.
 
-use std::{future::poll_fn, pin::Pin, task::Poll};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Buf, BytesMut};
+use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::{Accepted, Established, Greeting, Rejection, Silent};
@@ -15,7 +22,7 @@ use crate::{
         transport::{Received, Transport, poll_read},
         worker::Worker,
     },
-    layer::limit::Refused,
+    layer::limit::{Permit, Refused},
     wire::{
         Frame, Kind, MAGIC, Reason, VERSION, decode, encode_control,
         websocket::{Upgrade, UpgradeError},
@@ -25,8 +32,8 @@ use crate::{
 /// Bytes reserved for the first read of a connection: a `Hello`, or a browser's upgrade request.
 const FIRST_READ_BYTES: usize = 512;
 
-/// How often a refused client's answer is tried to be written before the socket is dropped.
-const LEAVE_TURNS: usize = 8;
+/// How long a refused client has to read why.
+const LEAVE_TIME: Duration = Duration::from_secs(2);
 
 /// Reads the client's part of the handshake, has it decided, and answers.
 pub(super) async fn run<S>(silent: Silent<S>) -> Result<(), Rejection>
@@ -35,14 +42,18 @@ where
 {
     let Silent { accepted, permit, until, deadline, mut inner, worker } = silent;
     let Accepted { socket, peer, .. } = accepted;
-    let mut handshake = Handshake { input: BytesMut::with_capacity(FIRST_READ_BYTES), deadline };
+    let input = BytesMut::with_capacity(FIRST_READ_BYTES);
+    let mut handshake = Handshake { input, deadline, worker: worker.clone() };
     let mut transport = handshake.transport(socket).await?;
     let decided = match handshake.hello(&mut transport, &worker).await {
         Ok(frame) => decide(frame, peer, until, &worker, &mut inner).await,
         Err(rejection) => Err(rejection),
     };
     match decided {
-        Ok(established) => handshake.welcome(transport, established, permit, worker).await,
+        Ok(established) => {
+            handshake.welcome(transport, established, permit);
+            Ok(())
+        }
         Err(rejection) => {
             handshake.refuse(&mut transport, &rejection).await;
             Err(rejection)
@@ -73,11 +84,12 @@ struct Handshake {
     /// What was read and not used yet.
     input: BytesMut,
     deadline: Deadline,
+    worker: Arc<Worker>,
 }
 
 impl Handshake {
     /// Finds out how the client speaks: the magic, or an HTTP request for a WebSocket.
-    async fn transport(&mut self, socket: tokio::net::TcpStream) -> Result<Transport, Rejection> {
+    async fn transport(&mut self, socket: TcpStream) -> Result<Transport, Rejection> {
         loop {
             let seen = self.input.len().min(MAGIC.len());
             if self.input[..seen] == MAGIC[..seen] {
@@ -102,18 +114,20 @@ impl Handshake {
         }
     }
 
-    async fn upgrade(&mut self, socket: tokio::net::TcpStream, upgrade: &Upgrade) -> Result<Transport, Rejection> {
-        // What came behind the request is WebSocket already; it goes back through the transport.
-        let behind = self.input.split_off(upgrade.consumed);
+    async fn upgrade(&mut self, socket: TcpStream, upgrade: &Upgrade) -> Result<Transport, Rejection> {
+        // RFC 6455 §4.1: a client waits for the response before it sends anything else.
+        if self.input.len() > upgrade.consumed {
+            return self.turn_away(socket, Reason::Malformed).await;
+        }
         self.input.clear();
-        let transport = Transport::websocket(socket, behind);
+        let transport = Transport::websocket(socket);
         self.write(&transport, &mut BytesMut::from(&upgrade.response()[..])).await?;
         Ok(transport)
     }
 
     async fn not_an_upgrade(
         &mut self,
-        socket: tokio::net::TcpStream,
+        socket: TcpStream,
         error: UpgradeError,
     ) -> Result<Transport, Rejection> {
         let mut transport = Transport::raw(socket);
@@ -123,7 +137,7 @@ impl Handshake {
     }
 
     /// Refuses a client whose transport is not known: the frame is all that can be said.
-    async fn turn_away(&mut self, socket: tokio::net::TcpStream, reason: Reason) -> Result<Transport, Rejection> {
+    async fn turn_away(&mut self, socket: TcpStream, reason: Reason) -> Result<Transport, Rejection> {
         let rejection = Rejection::Handshake(reason);
         self.refuse(&mut Transport::raw(socket), &rejection).await;
         Err(rejection)
@@ -143,31 +157,17 @@ impl Handshake {
         }
     }
 
-    /// Says `Welcome` and starts the session.
-    async fn welcome(
-        &mut self,
-        transport: Transport,
-        established: Established,
-        permit: crate::layer::limit::Permit,
-        worker: std::sync::Arc<Worker>,
-    ) -> Result<(), Rejection> {
+    /// Starts the session, whose first frame is the `Welcome`.
+    fn welcome(self, transport: Transport, established: Established, permit: Permit) {
         let Established { connection, pulse, welcome } = established;
-        let session = Session::new(Parts {
-            transport,
-            connection,
-            pulse,
-            permit,
-            worker: worker.clone(),
-            read_ahead: std::mem::take(&mut self.input),
-            welcome,
-        });
-        worker.sessions.spawn(session);
-        Ok(())
+        let (worker, read_ahead) = (self.worker.clone(), self.input);
+        tokio::spawn(Session::new(Parts { transport, connection, pulse, permit, worker, read_ahead, welcome }));
     }
 
     /// Tells the client why, then closes so that it can read it.
     async fn refuse(&mut self, transport: &mut Transport, rejection: &Rejection) {
         let Some(refused) = rejection.told() else { return };
+        self.deadline = self.worker.deadlines.at(self.worker.clock.now() + LEAVE_TIME);
         let mut bytes = scratch::with(|scratch| {
             scratch.control(Kind::Refused, &refused);
             transport.framed(scratch)
@@ -183,10 +183,8 @@ impl Handshake {
     /// Waits for the client to close its side, but no longer than the deadline.
     async fn leave(&mut self, transport: &mut Transport) {
         let Self { deadline, .. } = self;
-        let mut turns = LEAVE_TURNS;
         poll_fn(|cx| {
-            turns = turns.saturating_sub(1);
-            if turns == 0 || Pin::new(&mut *deadline).poll(cx).is_ready() {
+            if Pin::new(&mut *deadline).poll(cx).is_ready() {
                 return Poll::Ready(());
             }
             match transport.poll_shutdown(cx) {
@@ -198,7 +196,7 @@ impl Handshake {
         .await;
     }
 
-    async fn read(&mut self, socket: &tokio::net::TcpStream) -> Result<(), Rejection> {
+    async fn read(&mut self, socket: &TcpStream) -> Result<(), Rejection> {
         let Self { input, deadline } = self;
         input.reserve(FIRST_READ_BYTES);
         let received = poll_fn(|cx| match Pin::new(&mut *deadline).poll(cx) {
@@ -226,7 +224,7 @@ impl Handshake {
                 if Pin::new(&mut *deadline).poll(cx).is_ready() {
                     break;
                 }
-                match std::task::ready!(transport.poll_write(cx, bytes)) {
+                match ready!(transport.poll_write(cx, bytes)) {
                     Ok(0) | Err(_) => return Poll::Ready(Err(Rejection::Gone)),
                     Ok(written) => bytes.advance(written),
                 }

@@ -111,7 +111,7 @@ impl Session {
             Kind::Request => self.request(frame, batch, scratch),
             Kind::Ping => {
                 let _: pb::Ping = frame.message()?;
-                scratch.control(Kind::Pong, &self.worker.gateway.pong());
+                scratch.control(Kind::Pong, &self.worker.gateway.pong(&self.connection, &batch.table));
                 Ok(())
             }
             Kind::PushAck => frame.message::<pb::PushAck>().map(drop).map_err(Into::into),
@@ -175,6 +175,7 @@ impl Session {
             deadline: batch.now + timeout,
             oldest_unsettled_of_business: message.oldest_unsettled_of_business,
             payload: message.payload,
+            table: batch.table.clone(),
         }))
     }
 }

@@ -20,6 +20,12 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Unsent(BytesMut);
 
+impl From<BytesMut> for Unsent {
+    fn from(bytes: BytesMut) -> Self {
+        Self(bytes)
+    }
+}
+
 impl Unsent {
     pub(super) fn bytes(&mut self) -> &mut BytesMut {
         &mut self.0

@@ -1,7 +1,7 @@
 //! Bounds connections: in all, per peer, and the logins in a second. A request is decided upon at once; nothing waits.
 //!
 //! What passes carries a [`Permit`], which holds its places until it is dropped; the inner service keeps it for as long
-//! as the connection lasts. What does not pass is a [`Refusal`] and costs no token of the rate.
+//! as the connection lasts. What does not pass comes back [`Refused`] and costs no token of the rate.
 //!
 //! ```
 //! # use std::{net::IpAddr, time::Duration};
@@ -104,6 +104,22 @@ pub struct Permitted<R> {
     pub request: R,
     /// To be kept for as long as the connection lasts.
     pub permit: Permit,
+}
+
+/// A request that found no place. It comes back, so that whoever sent it can still be told.
+#[derive(Debug, thiserror::Error)]
+#[error("{refusal}")]
+pub struct Refused<R> {
+    /// Why, and when to try again.
+    pub refusal: Refusal,
+    /// The request as it came.
+    pub request: R,
+}
+
+impl<R> From<Refused<R>> for Refusal {
+    fn from(refused: Refused<R>) -> Self {
+        refused.refusal
+    }
 }
 
 /// The places of one connection, given back on drop.
@@ -237,7 +253,7 @@ pub struct Limit<S> {
 impl<S, R> Service<R> for Limit<S>
 where
     S: Service<Permitted<R>> + Clone,
-    S::Error: From<Refusal>,
+    S::Error: From<Refused<R>>,
     R: Incoming,
 {
     type Response = S::Response;
@@ -252,7 +268,7 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         ResponseFuture(match self.handle.try_acquire(request.arrived(), request.peer()) {
             Ok(permit) => Outcome::Permitted(Oneshot::new(self.inner.clone(), Permitted { request, permit })),
-            Err(refusal) => Outcome::Refused(refusal),
+            Err(refusal) => Outcome::Refused(Some(Refused { refusal, request })),
         })
     }
 }
@@ -264,20 +280,22 @@ pub struct ResponseFuture<S: Service<Permitted<R>>, R>(#[pin] Outcome<S, R>);
 #[pin_project(project = OutcomeProjection)]
 enum Outcome<S: Service<Permitted<R>>, R> {
     Permitted(#[pin] Oneshot<S, Permitted<R>>),
-    Refused(Refusal),
+    Refused(Option<Refused<R>>),
 }
 
 impl<S, R> Future for ResponseFuture<S, R>
 where
     S: Service<Permitted<R>>,
-    S::Error: From<Refusal>,
+    S::Error: From<Refused<R>>,
 {
     type Output = Result<S::Response, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().0.project() {
             OutcomeProjection::Permitted(response) => response.poll(cx),
-            OutcomeProjection::Refused(refusal) => Poll::Ready(Err((*refusal).into())),
+            OutcomeProjection::Refused(refused) => {
+                Poll::Ready(Err(refused.take().expect("a future is not polled after it resolved").into()))
+            }
         }
     }
 }
