@@ -16,6 +16,8 @@ pub mod load;
 pub mod pb;
 #[cfg(feature = "gateway")]
 pub mod policy;
+#[cfg(feature = "gateway")]
+pub mod registry;
 pub mod request;
 #[cfg(feature = "service")]
 pub mod service;

@@ -1,1 +1,3 @@
 //! Listeners, transports, the two stacks, roster, dispatch, push.
+
+pub mod roster;
