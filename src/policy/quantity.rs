@@ -57,6 +57,11 @@ pub(super) fn parse_rate(text: &str) -> Result<f64, Mistake> {
     if rate.is_finite() && rate >= 0.0 { Ok(rate) } else { Err(mistake()) }
 }
 
+/// The rate per second, or per hour if it is low.
+pub(super) fn format_rate(per_second: f64) -> String {
+    if per_second < 1.0 { format!("{}/h", per_second * 3600.0) } else { format!("{per_second}/s") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

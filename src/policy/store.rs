@@ -209,3 +209,63 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chat() -> PolicyStore {
+        PolicyStore::new(Policy::built_in_chat(), 7)
+    }
+
+    #[test]
+    fn readers_and_subscribers_see_the_new_policy_whole() {
+        let store = chat();
+        let (mut reader, mut changes) = (store.reader(), store.subscribe());
+        let before = Arc::clone(reader.load());
+        let Ok(Applied::Changed(revision)) = store.apply_text("new", "[connections]\nmax = 5\n", 8) else {
+            panic!("a sound policy was refused");
+        };
+        assert_eq!((before.connections.max, reader.load().connections.max), (1_000_000, 5));
+        assert!(changes.has_changed().unwrap());
+        assert_eq!(changes.borrow_and_update().revision, revision);
+        assert_eq!((store.status().revision, store.status().since_unix_millis), (revision, 8));
+    }
+
+    #[test]
+    fn a_refused_policy_leaves_the_last_good_one_and_says_why() {
+        let store = chat();
+        let changes = store.subscribe();
+        for attempt in 8..10 {
+            assert!(store.apply_text("bad", "max = 5", attempt).is_err());
+        }
+        assert_eq!(*store.current(), Policy::built_in_chat());
+        assert!(!changes.has_changed().unwrap());
+        let status = store.status();
+        let failure = status.last_failure.unwrap();
+        assert!(failure.rendered.contains("unknown key `max`"), "{}", failure.rendered);
+        assert_eq!((failure.at_unix_millis, status.refused_total, status.since_unix_millis), (8, 1, 7));
+    }
+
+    #[test]
+    fn the_text_in_force_is_unchanged_and_clears_the_failure() {
+        let store = chat();
+        assert!(store.apply_text("bad", "[", 8).is_err());
+        assert_eq!(store.apply_text("again", super::super::CHAT_TOML, 9), Ok(Applied::Unchanged));
+        let status = store.status();
+        assert_eq!((status.last_failure, status.applied_total, status.since_unix_millis), (None, 0, 7));
+    }
+
+    #[test]
+    fn a_code_keeps_its_name_even_after_its_business_is_gone() {
+        let store = chat();
+        store.apply_text("fewer", "[[business]]\nname = \"payment\"\ncode = 10\n", 8).unwrap();
+        let reused = "[[business]]\nname = \"video\"\ncode = 20\n";
+        let faults = store.apply_text("reused", reused, 9).unwrap_err();
+        let fault = faults.iter().next().unwrap();
+        assert_eq!(fault.message, "code 20 belongs to `message`; codes are permanent");
+        assert_eq!(fault.suggestion.as_deref(), Some("take one that was never used, such as 31"));
+        assert_eq!((fault.line, fault.column, fault.key_path.as_str()), (3, 8, "business[0].code"));
+        store.apply_text("new", &reused.replace("20", "31"), 10).unwrap();
+    }
+}

@@ -8,7 +8,7 @@ use crate::{
     policy::{
         defaults,
         document::{ConnectionsText, GateText, ServiceText},
-        quantity::{format_duration, format_size},
+        quantity::{format_duration, format_rate, format_size},
         reader::At,
         table::{Connections, Queue},
     },
@@ -119,7 +119,7 @@ impl Checker<'_> {
 
     fn login_rate(&mut self, written: &Option<At<f64>>, default: f64) -> f64 {
         // One login per hour is the least that is not plainly "nobody".
-        self.ranged(written, 1.0 / 3600.0..=MAX_LOGIN_RATE, default, |rate| format!("{rate}/s"))
+        self.ranged(written, 1.0 / 3600.0..=MAX_LOGIN_RATE, default, |rate| format_rate(*rate))
     }
 
     pub(super) fn gate(&mut self, text: &GateText) -> GateSettings {
