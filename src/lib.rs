@@ -1,5 +1,7 @@
 //! `dagor`: a gateway that holds client connections and sheds the least important requests first.
 
+#[cfg(feature = "gateway")]
+pub mod admin;
 pub mod admission;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -200,7 +200,7 @@ fn wake(outgoing: MutexGuard<'_, Outgoing>) {
     }
 }
 
-impl Member for Arc<Connection> {
+impl Member for Connection {
     fn user(&self) -> &str {
         &self.names[..usize::from(self.user_bytes)]
     }
@@ -220,7 +220,7 @@ mod tests {
     use crate::admission::PriorityKey;
 
     fn connection() -> Arc<Connection> {
-        let hash = PriorityKey::new([0; 16]).user(b"alice");
+        let hash = PriorityKey([0; 16]).user(b"alice");
         Connection::new("alice", "phone", 0, hash, Epoch(1), OutboxId(1))
     }
 

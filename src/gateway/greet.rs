@@ -16,7 +16,7 @@ use tokio::{io::ReadBuf, net::TcpStream};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{connection::Connection, deadline::Deadline, worker::Worker};
+use super::{connection::Connection, deadline::Deadline, presence::Presence, worker::Worker};
 use crate::{
     admission::Refusal,
     clock::Timestamp,
@@ -77,7 +77,7 @@ impl Incoming for Accepted {
 #[derive(Debug)]
 pub struct Established {
     /// Who it is, in the roster from now on.
-    pub connection: Arc<Connection>,
+    pub presence: Presence,
     /// Its place in the heartbeat table.
     pub pulse: Pulse<Arc<Connection>>,
     /// What the client is told.
@@ -111,7 +111,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// The one place that turns a rejection into what the client is told. `None` if there is nobody to tell.
-    fn told(&self) -> Option<pb::Refused> {
+    pub fn told(&self) -> Option<pb::Refused> {
         let (reason, detail, retry_after) = match self {
             Self::AtTheDoor(refused) => (refused.refusal.cause.into(), "", refused.refusal.retry_after),
             Self::Shed(refusal) => (refusal.cause.into(), "", refusal.retry_after),

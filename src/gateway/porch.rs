@@ -48,8 +48,8 @@ async fn not_accepted(error: &std::io::Error) {
 }
 
 fn rejected(worker: &Worker, rejection: &Rejection) {
-    if let Rejection::AtTheDoor(refused) = rejection {
-        refuse_at_the_door(refused);
+    if let (Rejection::AtTheDoor(refused), Some(told)) = (rejection, rejection.told()) {
+        refuse_at_the_door(refused, &told);
     }
     if let Some(reason) = rejection.reason() {
         worker.gateway.count_closed(reason);

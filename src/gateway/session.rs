@@ -19,6 +19,7 @@ use super::{
     connection::{Connection, Ending},
     counters::Outcome,
     deadline::Deadline,
+    presence::Presence,
     request::ClientRequest,
     roster::Member,
     scratch::{self, Scratch},
@@ -37,6 +38,8 @@ use crate::{
 pub struct Session {
     transport: Transport,
     connection: Arc<Connection>,
+    /// There until the connection begins to leave.
+    presence: Option<Presence>,
     worker: Arc<Worker>,
     /// Shows the reaper that something was received.
     pulse: Pulse<Arc<Connection>>,
@@ -111,7 +114,7 @@ pub struct Parts {
     /// The socket with its framing.
     pub transport: Transport,
     /// Who it is.
-    pub connection: Arc<Connection>,
+    pub presence: Presence,
     /// Where it runs.
     pub worker: Arc<Worker>,
     /// Its place in the heartbeat table.
@@ -134,7 +137,8 @@ impl Session {
         let partial = (!parts.read_ahead.is_empty()).then(|| Box::new(parts.read_ahead));
         Self {
             transport: parts.transport,
-            connection: parts.connection,
+            connection: parts.presence.connection.clone(),
+            presence: Some(parts.presence),
             worker: parts.worker,
             pulse: parts.pulse,
             _permit: parts.permit,
@@ -225,7 +229,7 @@ impl Session {
 
     /// Queues the last frame and begins to leave. From here on nobody finds the connection any more.
     fn close(&mut self, farewell: Farewell, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
-        self.forget();
+        self.presence = None;
         self.in_flight = None;
         let reason = match farewell {
             Farewell::Silent => return Poll::Ready(()),
@@ -266,12 +270,6 @@ impl Session {
             Poll::Pending => Poll::Pending,
         }
     }
-
-    /// Takes the connection out of everything that could find it.
-    fn forget(&self) {
-        self.connection.shut(&self.worker.gateway.budget);
-        self.worker.gateway.forget(&self.connection);
-    }
 }
 
 /// How long a client has to read the last frame.
@@ -282,11 +280,5 @@ impl Future for Session {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         scratch::with(|scratch| self.turn(cx, scratch))
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.forget();
     }
 }

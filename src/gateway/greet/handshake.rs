@@ -159,9 +159,9 @@ impl Handshake {
 
     /// Starts the session, whose first frame is the `Welcome`.
     fn welcome(self, transport: Transport, established: Established, permit: Permit) {
-        let Established { connection, pulse, welcome } = established;
+        let Established { presence, pulse, welcome } = established;
         let (worker, read_ahead) = (self.worker.clone(), self.input);
-        tokio::spawn(Session::new(Parts { transport, connection, pulse, permit, worker, read_ahead, welcome }));
+        tokio::spawn(Session::new(Parts { transport, presence, pulse, permit, worker, read_ahead, welcome }));
     }
 
     /// Tells the client why, then closes so that it can read it.
@@ -245,9 +245,9 @@ fn known(received: Received) -> Result<(), Rejection> {
 
 /// Tells a client that was refused before its permit. It has not spoken yet, so the frame goes out as plain TCP reads
 /// it, in one try: there is no place to wait for it.
-pub fn refuse_at_the_door(refused: &Refused<Accepted>, rejection_of: impl FnOnce() -> crate::pb::client::Refused) {
+pub fn refuse_at_the_door(refused: &Refused<Accepted>, told: &crate::pb::client::Refused) {
     let mut bytes = BytesMut::new();
-    encode_control(&mut bytes, Kind::Refused, &rejection_of());
+    encode_control(&mut bytes, Kind::Refused, told);
     // A socket that does not even take the first bytes has nobody behind it.
     let _ = refused.request.socket.try_write(&bytes);
 }
