@@ -2,3 +2,4 @@
 
 pub mod heartbeat;
 pub mod limit;
+pub mod step;

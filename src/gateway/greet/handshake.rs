@@ -71,6 +71,9 @@ async fn decide<S>(
 where
     S: Service<Greeting, Response = Established, Error = Rejection>,
 {
+    if worker.gateway.is_draining() {
+        return Err(Rejection::Handshake(Reason::Draining));
+    }
     let hello: crate::pb::client::Hello =
         frame.message().map_err(|_| Rejection::Handshake(Reason::Malformed))?;
     if !hello.versions.contains(&VERSION) {
@@ -197,7 +200,7 @@ impl Handshake {
     }
 
     async fn read(&mut self, socket: &TcpStream) -> Result<(), Rejection> {
-        let Self { input, deadline } = self;
+        let Self { input, deadline, .. } = self;
         input.reserve(FIRST_READ_BYTES);
         let received = poll_fn(|cx| match Pin::new(&mut *deadline).poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(Rejection::Handshake(Reason::HandshakeTimeout))),
@@ -207,7 +210,7 @@ impl Handshake {
     }
 
     async fn receive(&mut self, transport: &mut Transport) -> Result<(), Rejection> {
-        let Self { input, deadline } = self;
+        let Self { input, deadline, .. } = self;
         input.reserve(FIRST_READ_BYTES);
         let received = poll_fn(|cx| match Pin::new(&mut *deadline).poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(Rejection::Handshake(Reason::HandshakeTimeout))),
