@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod error;
+pub mod load;
 mod logging;
 
 pub use error::Error;
@@ -32,11 +33,14 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Load(load::Args),
+}
 
 impl Command {
     fn run(self) -> Result<(), Error> {
         match self {
+            Self::Load(args) => load::run(args),
         }
     }
 }
@@ -51,6 +55,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.print(),
     }
+}
+
+/// A flag's whole number above 0.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "expected a whole number above 0".to_owned())
 }
 
 #[cfg(test)]
