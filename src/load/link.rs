@@ -143,7 +143,7 @@ impl Link {
         let Session { mut reader, mut writer, mut inbox, .. } = session;
         tokio::select! {
             why = self.receive(&mut reader, &mut inbox) => why,
-            error = self.transmit(&mut writer) => error.to_string(),
+            error = self.transmit(&mut writer) => in_words(&error),
             () = self.silence() => "nothing received within the heartbeat's tolerance".to_owned(),
         }
     }
@@ -193,7 +193,7 @@ impl Link {
             match reader.receive(inbox).await {
                 Ok(true) => {}
                 Ok(false) => return "closed by the gateway".to_owned(),
-                Err(error) => return error.to_string(),
+                Err(error) => return in_words(&error),
             }
         }
     }
@@ -262,6 +262,14 @@ impl Link {
             }
             backoff = (backoff * 2).min(LAST_BACKOFF);
         }
+    }
+}
+
+/// The same words for the same fault, so that they can be counted.
+fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::Other => error.to_string(),
+        kind => kind.to_string(),
     }
 }
 
