@@ -1,0 +1,6 @@
+//! The client SDK: its pure core against a gateway made of `wire` calls, its driver against sockets on loopback.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod core;
+mod driver;
+mod gateway;
