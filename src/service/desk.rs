@@ -1,0 +1,280 @@
+//! Who runs and who waits: at most `workers` handlers run at a time over all streams, a call waits only while all of
+//! them are busy, and whatever leaves the queue is either run or answered.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
+
+use super::{grants::Ledger, guard::Guard, handler::Request, queue::WaitQueue};
+use crate::{
+    admission::Cut,
+    clock::{Clock, Timestamp},
+    pb::service as pb,
+};
+
+/// When a refusal because of a full queue suggests to come back: about the time in which a queue of work that its
+/// clients still want drains.
+const RETRY_WHEN_FULL: Duration = Duration::from_millis(500);
+/// When a refusal by a leaving instance suggests to come back: by then the gateways have left it.
+const RETRY_WHEN_LEAVING: Duration = Duration::from_millis(100);
+
+/// Locks, also after a panic elsewhere: no code that may panic changes what is locked here.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The answers of one stream that are ready to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    ready: Mutex<VecDeque<pb::Answer>>,
+    pub(super) waker: AtomicWaker,
+    closed: AtomicBool,
+}
+
+impl Outbox {
+    /// Adds an answer and wakes the stream.
+    pub(super) fn send(&self, answer: pb::Answer) {
+        lock(&self.ready).push_back(answer);
+        self.waker.wake();
+    }
+
+    /// Moves what is ready to the end of `answers`.
+    pub(super) fn drain_into(&self, answers: &mut VecDeque<pb::Answer>) {
+        answers.append(&mut lock(&self.ready));
+    }
+
+    /// Nobody is left to read the answers.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+/// A call and where its answer goes.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) id: u64,
+    pub(super) request: Request,
+    pub(super) outbox: Arc<Outbox>,
+}
+
+/// What becomes of a call on arrival.
+pub(super) enum Arrival {
+    /// A worker is free and now taken for it.
+    Runs(Seat, Job),
+    /// It is in the queue.
+    Waits,
+    /// It is certainly not run.
+    Refused(pb::Answer),
+}
+
+/// What a stream is to send besides its answers.
+pub(super) struct Dispatch {
+    pub(super) grants: Option<usize>,
+    pub(super) cut: Cut,
+    /// Everything that came in was answered, and no more will come.
+    pub(super) ended: bool,
+}
+
+/// The state that an instance's streams share.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) clock: Clock,
+    workers: usize,
+    state: Mutex<State>,
+    idle: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    running: usize,
+    queue: WaitQueue<Job>,
+    ledger: Ledger<Arc<Outbox>>,
+    guard: Guard,
+    leaving: bool,
+    closing: bool,
+}
+
+impl Desk {
+    /// A desk with `workers` workers, a queue for `waiting` calls, and `places` to grant to the streams.
+    pub(super) fn new(clock: Clock, guard: Guard, workers: usize, waiting: usize, places: usize) -> Self {
+        let (queue, ledger) = (WaitQueue::new(waiting), Ledger::new(places));
+        let state = State { running: 0, queue, ledger, guard, leaving: false, closing: false };
+        Self { clock, workers, state: Mutex::new(state), idle: Notify::new() }
+    }
+
+    /// Adds a stream.
+    pub(super) fn open(&self, outbox: Arc<Outbox>) -> usize {
+        let mut state = lock(&self.state);
+        let key = state.ledger.open(outbox);
+        state.ledger.split(self.clock.now(), |stream| stream.waker.wake());
+        key
+    }
+
+    /// Removes a stream; what waits for it will not run.
+    pub(super) fn close(&self, key: usize, outbox: &Outbox) {
+        outbox.close();
+        let mut state = lock(&self.state);
+        state.ledger.close(key);
+        state.ledger.split(self.clock.now(), |stream| stream.waker.wake());
+    }
+
+    /// A batch came in on a stream.
+    pub(super) fn received(&self, key: usize, calls: usize, waiting: usize) {
+        lock(&self.state).ledger.received(key, calls, waiting);
+    }
+
+    /// That many answers are about to be sent on a stream of which nothing more will be read if `read_all`.
+    pub(super) fn dispatch(&self, key: usize, answers: usize, read_all: bool) -> Dispatch {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        state.ledger.answered(key, answers);
+        state.ledger.split(now, |stream| stream.waker.wake());
+        let ended = (read_all || state.closing) && state.ledger.unanswered(key) == 0;
+        Dispatch { grants: state.ledger.untold(key), cut: state.guard.cut(), ended }
+    }
+
+    /// Decides on a call.
+    pub(super) fn arrive(self: &Arc<Self>, job: Job) -> Arrival {
+        let value = job.request.value;
+        let mut state = lock(&self.state);
+        if state.leaving {
+            return Arrival::Refused(refused(job.id, "leaving", RETRY_WHEN_LEAVING));
+        }
+        if let Err(retry_after) = state.guard.admit(value) {
+            return Arrival::Refused(refused(job.id, "above the instance's cut", retry_after));
+        }
+        if state.running < self.workers {
+            state.running += 1;
+            state.guard.left_queue(Duration::ZERO);
+            return Arrival::Runs(Seat(Some(Arc::clone(self))), job);
+        }
+        if let Some(worst) = state.queue.push(value, job) {
+            state.guard.left_queue(self.clock.now().since(worst.request.arrived));
+            worst.outbox.send(refused(worst.id, "the instance's queue is full", RETRY_WHEN_FULL));
+        }
+        Arrival::Waits
+    }
+
+    /// Closes the guard's window if it is over; tells every stream when that moved the cut.
+    pub(super) fn tick(&self) {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        let oldest = state.queue.iter().map(|job| job.request.arrived).min();
+        if state.guard.tick(now, oldest.map_or(Duration::ZERO, |arrived| now.since(arrived))) {
+            state.ledger.streams().for_each(|stream| stream.waker.wake());
+        }
+    }
+
+    /// Refuses every call from now on and withdraws all grants.
+    pub(super) fn leave(&self) {
+        let mut state = lock(&self.state);
+        state.leaving = true;
+        state.ledger.leave();
+        state.ledger.streams().for_each(|stream| stream.waker.wake());
+    }
+
+    /// Ends every stream as soon as its calls are answered.
+    pub(super) fn end_streams(&self) {
+        let mut state = lock(&self.state);
+        state.closing = true;
+        state.ledger.streams().for_each(|stream| stream.waker.wake());
+    }
+
+    /// Waits until nothing runs and nothing waits.
+    pub(super) async fn wait_until_idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            let state = lock(&self.state);
+            if state.running == 0 && state.queue.is_empty() {
+                return;
+            }
+            drop(state);
+            idle.await;
+        }
+    }
+
+    /// The next call to run on a worker that is free, or the worker goes idle.
+    fn next(&self) -> Option<Job> {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        while let Some(job) = state.queue.pop() {
+            state.guard.left_queue(now.since(job.request.arrived));
+            match fate(&job, now) {
+                Fate::Run => return Some(job),
+                Fate::Expired => job.outbox.send(expired(job.id)),
+                Fate::Abandoned => (),
+            }
+        }
+        self.one_less(&mut state);
+        None
+    }
+
+    fn one_less(&self, state: &mut State) {
+        state.running -= 1;
+        if state.running == 0 {
+            self.idle.notify_waiters();
+        }
+    }
+}
+
+enum Fate {
+    Run,
+    Expired,
+    /// Its stream is gone and its gateway has told the client so.
+    Abandoned,
+}
+
+fn fate(job: &Job, now: Timestamp) -> Fate {
+    if job.outbox.is_closed() {
+        Fate::Abandoned
+    } else if now >= job.request.deadline {
+        Fate::Expired
+    } else {
+        Fate::Run
+    }
+}
+
+fn refused(id: u64, detail: &str, retry_after: Duration) -> pb::Answer {
+    let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
+    let outcome = pb::AnswerOutcome::Refused.into();
+    pb::Answer { id, outcome, detail: detail.to_owned(), retry_after_ms, ..pb::Answer::default() }
+}
+
+fn expired(id: u64) -> pb::Answer {
+    pb::Answer { id, outcome: pb::AnswerOutcome::Expired.into(), ..pb::Answer::default() }
+}
+
+/// A busy worker. Dropping it makes the worker idle.
+#[derive(Debug)]
+pub(super) struct Seat(Option<Arc<Desk>>);
+
+impl Seat {
+    /// Takes the next waiting call, or goes idle.
+    pub(super) fn next(&mut self) -> Option<Job> {
+        let next = self.0.as_ref()?.next();
+        if next.is_none() {
+            self.0 = None;
+        }
+        next
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(desk) = self.0.take() {
+            desk.one_less(&mut lock(&desk.state));
+        }
+    }
+}

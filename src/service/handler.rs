@@ -1,0 +1,143 @@
+//! What a logic service implements: one request in, one reply or error out.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::push::Gateway;
+use crate::{
+    admission::Value,
+    clock::{Clock, Timestamp},
+    id::{BusinessCode, MessageId, OutboxId},
+    pb::service as pb,
+};
+
+/// Answers requests. See the [module](super) for an example.
+///
+/// The future is polled once where its call was read and only moves to a task of its own if it is not ready then, so a
+/// handler that answers at once costs no task. A handler that computes for long should do so in
+/// [`tokio::task::spawn_blocking`]; until it first waits it holds up the other calls of its gateway's stream.
+///
+/// A panic becomes a failed answer.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the handler from replying; the variants of [`HandlerError`] say what the client may do next.
+    fn handle(&self, request: Request) -> impl Future<Output = Result<Reply, HandlerError>> + Send;
+}
+
+impl<H: Handler> Handler for Arc<H> {
+    fn handle(&self, request: Request) -> impl Future<Output = Result<Reply, HandlerError>> + Send {
+        (**self).handle(request)
+    }
+}
+
+/// One request of a user.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Who asks.
+    pub user: String,
+    /// On which of the user's devices.
+    pub device: String,
+    /// The client's outbox. (user, outbox, business, message) names the request across tries.
+    pub outbox: OutboxId,
+    /// The client's number of the message.
+    pub message: MessageId,
+    /// The policy's code of the business.
+    pub business: BusinessCode,
+    /// The policy's name of the business.
+    pub business_name: String,
+    /// The importance, lower is more important.
+    pub value: Value,
+    /// When it arrived at this instance.
+    pub arrived: Timestamp,
+    /// When its answer is of no use any more.
+    pub deadline: Timestamp,
+    /// The client has sent this message before.
+    pub resent: bool,
+    /// Whether anybody will see the reply.
+    pub reply_wanted: bool,
+    /// The client's lowest unsettled message of this business; a lower one is settled and must not run again.
+    pub oldest_unsettled: MessageId,
+    /// The client's bytes.
+    pub payload: Bytes,
+    pub(crate) clock: Clock,
+    pub(crate) gateway: Option<Arc<Gateway>>,
+}
+
+impl Request {
+    /// How long the answer is still of use.
+    pub fn time_left(&self) -> Duration {
+        self.deadline.since(self.clock.now())
+    }
+
+    /// The gateway that the request came through, to push through; `None` if it did not introduce itself.
+    pub fn gateway(&self) -> Option<&Arc<Gateway>> {
+        self.gateway.as_ref()
+    }
+}
+
+/// A handler's answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// What the client gets.
+    pub payload: Bytes,
+}
+
+impl Reply {
+    /// A reply with this payload.
+    pub fn new(payload: impl Into<Bytes>) -> Self {
+        Self { payload: payload.into() }
+    }
+}
+
+/// Why there is no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandlerError {
+    /// The handler ran and failed; the client is told so and decides.
+    #[error("failed: {detail}")]
+    Failed {
+        /// What the client is told.
+        detail: String,
+    },
+    /// This user may not claim this business, which counts against the user.
+    #[error("misplaced: {detail}")]
+    Misplaced {
+        /// What the client is told.
+        detail: String,
+    },
+    /// Nothing was done; the client may try the same message again.
+    #[error("refused: {detail}")]
+    Refused {
+        /// What the client is told.
+        detail: String,
+        /// When that makes sense.
+        retry_after: Duration,
+    },
+}
+
+impl HandlerError {
+    /// A [`HandlerError::Failed`].
+    pub fn failed(detail: impl Into<String>) -> Self {
+        Self::Failed { detail: detail.into() }
+    }
+
+    /// A [`HandlerError::Misplaced`].
+    pub fn misplaced(detail: impl Into<String>) -> Self {
+        Self::Misplaced { detail: detail.into() }
+    }
+}
+
+/// The answer on the wire, which lacks its call's id and the handler's time.
+pub(crate) fn answer(result: Result<Reply, HandlerError>) -> pb::Answer {
+    let (outcome, detail, retry_after) = match result {
+        Ok(reply) => return pb::Answer { payload: reply.payload, ..pb::Answer::default() },
+        Err(HandlerError::Failed { detail }) => (pb::AnswerOutcome::Failed, detail, Duration::ZERO),
+        Err(HandlerError::Misplaced { detail }) => (pb::AnswerOutcome::Misplaced, detail, Duration::ZERO),
+        Err(HandlerError::Refused { detail, retry_after }) => (pb::AnswerOutcome::Refused, detail, retry_after),
+    };
+    let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
+    pb::Answer { outcome: outcome.into(), detail, retry_after_ms, ..pb::Answer::default() }
+}
