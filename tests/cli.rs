@@ -33,7 +33,7 @@ fn number(report: &Value, pointer: &str) -> f64 {
 fn help_lists_the_commands_on_standard_output() {
     let output = dagor("--help").assert().success().get_output().clone();
     let help = String::from_utf8(output.stdout).unwrap();
-    for text in ["load", "Examples:", "Exit codes:"] {
+    for text in ["echo", "load", "policy", "Examples:", "Exit codes:"] {
         assert!(help.contains(text), "{help}");
     }
 }
@@ -48,6 +48,16 @@ fn a_flag_that_does_not_exist_is_a_usage_error() {
 fn a_faulty_log_filter_is_a_usage_error() {
     let said = stderr_of(&mut dagor("--log dagor=loud load"), 2);
     assert!(said.contains("--log") && said.contains("hint:"), "{said}");
+}
+
+#[test]
+fn a_sound_policy_is_shown_and_a_faulty_one_is_a_usage_error_with_its_place() {
+    let said = stderr_of(&mut dagor("policy check policies/chat.toml"), 0);
+    assert!(said.contains("sound") && said.contains("payment"), "{said}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[[busines]]\nname = \"a\"\n").unwrap();
+    let said = stderr_of(&mut dagor(&format!("policy check {}", file.path().display())), 2);
+    assert!(said.contains("busines") && said.contains(":1:") && said.contains("hint:"), "{said}");
 }
 
 #[test]

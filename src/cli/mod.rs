@@ -5,9 +5,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod echo;
 pub mod error;
 pub mod load;
 mod logging;
+pub mod policy;
+mod stop;
 
 pub use error::Error;
 
@@ -19,7 +22,8 @@ pub use error::Error;
     version,
     arg_required_else_help = true,
     after_help = "Examples:
-  dagor load --overload 2x       measure what it can do, then offer twice that
+  dagor load --overload 2x                  measure what it can do, then offer twice that
+  dagor policy check policies/chat.toml     find the faults of a policy, run its tests
 
 Every command has its own help with examples: dagor help <COMMAND>.
 Exit codes: 0 success, 1 failed, 2 usage or bad configuration."
@@ -34,13 +38,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Echo(echo::Args),
     Load(load::Args),
+    Policy(policy::Args),
 }
 
 impl Command {
     fn run(self) -> Result<(), Error> {
         match self {
+            Self::Echo(args) => echo::run(args),
             Self::Load(args) => load::run(args),
+            Self::Policy(args) => policy::run(args),
         }
     }
 }
