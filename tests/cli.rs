@@ -91,6 +91,13 @@ fn every_request_offered_ends_in_exactly_one_column() {
 }
 
 #[test]
+fn load_travels_over_websockets_too() {
+    let gateway = fake::start(fake::Service::default());
+    let report = load(gateway, "--transport ws --rate 500 --duration 1s --mix login=1,payment=9 --arrivals even");
+    assert_eq!((number(&report, "/total/offered"), number(&report, "/total/ok")), (500.0, 500.0), "{report}");
+}
+
+#[test]
 fn the_warm_up_is_in_the_series_and_not_in_the_table() {
     let gateway = fake::start(fake::Service::default());
     let report = load(gateway, "--rate 500 --warmup 1s --duration 1s --mix payment=1 --arrivals even");

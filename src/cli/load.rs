@@ -18,12 +18,19 @@ use crate::load::{self, Arrivals, LoadConfig, Mix, Pace, Progress, Report, Trans
 #[command(after_help = "Examples:
   dagor load                                        as much as the service can just do
   dagor load --overload 2x --warmup 15s             twice that, counted after 15 s
-  dagor load --rate 5000 --duration 1m --json       5000 requests/s, report as JSON on standard output
+  dagor load --rate 5000 --duration 1m --json       5000 requests/s, the report as JSON
   dagor load --mix payment=1,message=4 --users 50   only these businesses, from 50 users
   dagor load --transport ws --connections 10000     over 10,000 WebSockets
 
-In the table: `ok` was answered within the timeout, `late` after it, `unknown` was dispatched without an answer, and
-`lost` got no word at all. `in time` is ok among what was admitted, `success` is ok among what was offered.")]
+In the table:
+  ok         answered within the timeout; the latencies are of these
+  late       answered after the timeout
+  unknown    dispatched, and the gateway says that no answer came
+  lost       no word at all; must be 0
+  in time    ok ÷ (ok + late + unknown): of what was admitted
+  success    ok ÷ offered
+
+Ctrl-C ends the run with the table so far.")]
 pub struct Args {
     /// The gateway's address for clients.
     #[arg(long, default_value = "127.0.0.1:7400", value_name = "HOST:PORT")]

@@ -70,7 +70,7 @@ pub enum Event<'a> {
 pub async fn run(
     config: LoadConfig,
     stop: CancellationToken,
-    watch: &mut (dyn FnMut(Event<'_>) + Send),
+    watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Report, Error> {
     raise_open_files(config.connections)?;
     let clock = Clock::system();
@@ -151,7 +151,7 @@ impl Crew {
         Ok(all)
     }
 
-    async fn connect(&self, watch: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), Error> {
+    async fn connect(&self, watch: &mut dyn FnMut(Event<'_>)) -> Result<(), Error> {
         let wanted = self.config.connections;
         let patience = CONNECT_WITHIN + CONNECT_WITHIN_EACH * u32::try_from(wanted).unwrap_or(u32::MAX);
         let deadline = self.clock.now() + patience;
@@ -174,7 +174,7 @@ impl Crew {
         }
     }
 
-    async fn measure(&self, watch: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Saturation, Error> {
+    async fn measure(&self, watch: &mut dyn FnMut(Event<'_>)) -> Result<Saturation, Error> {
         let position = self.config.mix.probe().ok_or(Error::NothingToProbe)?;
         let name = self.config.mix.shares()[position].business.clone();
         let business = self.codes[position];
@@ -201,7 +201,7 @@ impl Crew {
     async fn traffic(
         &mut self,
         rate: f64,
-        watch: &mut (dyn FnMut(Event<'_>) + Send),
+        watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<(Vec<Account>, Vec<Second>), Error> {
         let LoadConfig { arrivals, warmup, duration, seed, threads, .. } = *self.config;
         let plan = Plan { rate, arrivals, mix: self.config.mix.clone(), until: warmup + duration, seed, threads };
@@ -247,7 +247,7 @@ struct Series<'a> {
 }
 
 impl Series<'_> {
-    fn take(&mut self, beat: Beat, watch: &mut (dyn FnMut(Event<'_>) + Send)) {
+    fn take(&mut self, beat: Beat, watch: &mut dyn FnMut(Event<'_>)) {
         let fresh = || (0, beat.businesses.iter().map(|_| Tally::new()).collect());
         let (parts, sum) = self.open.entry(beat.second).or_insert_with(fresh);
         *parts += 1;

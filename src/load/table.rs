@@ -59,7 +59,7 @@ fn fates(report: &Report) -> Table {
     for fate in report.businesses.iter().chain([&report.total]) {
         table.add_row(row(fate, unsent));
     }
-    table
+    narrow(table)
 }
 
 fn row(fate: &Fate, unsent: bool) -> Vec<Cell> {
@@ -84,7 +84,7 @@ fn refusals(report: &Report) -> Option<Table> {
         let counts = report.businesses.iter().map(|fate| count(fate.refused.get(reason).copied().unwrap_or(0)));
         table.add_row(aligned([reason.clone()].into_iter().chain(counts)));
     }
-    Some(table)
+    Some(narrow(table))
 }
 
 fn notes(report: &Report) -> Vec<String> {
@@ -112,6 +112,14 @@ fn table() -> Table {
     let mut table = Table::new();
     let line = LineStyle::none().fill('─').junction('─');
     table.load_style(TableStyle::new().top_border(line).header_separator(line).bottom_border(line));
+    table
+}
+
+/// A table of all columns fits into 100 characters with one blank between them.
+fn narrow(mut table: Table) -> Table {
+    for column in table.column_iter_mut().skip(1) {
+        column.set_padding((0, 1));
+    }
     table
 }
 

@@ -1,6 +1,7 @@
 //! A gateway that does as it is told: welcomes everyone, refuses `moments`, answers the rest with a fixed capacity.
 
 use std::{
+    io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     thread,
@@ -10,14 +11,23 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use dagor::{
     id::BusinessCode,
-    pb::client::{Business, Outcome, Reply, Request, Welcome},
-    wire::{self, Flags, Frame, Kind, MAGIC, Reason},
+    pb::client::{self as pb, Business, Outcome, Reply, Welcome},
+    wire::{self, Flags, Frame, Kind, MAGIC, Reason, SUBPROTOCOL},
 };
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     runtime,
     sync::{Semaphore, mpsc},
+};
+use tokio_tungstenite::{
+    accept_hdr_async,
+    tungstenite::{
+        Message,
+        handshake::server::{ErrorResponse, Request, Response},
+        http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
+    },
 };
 
 pub(crate) const TABLE: [(&str, u16); 4] = [("login", 1), ("payment", 10), ("message", 20), ("moments", 30)];
@@ -49,15 +59,52 @@ pub(crate) fn start(service: Service) -> SocketAddr {
             let listener = TcpListener::from_std(listener).unwrap();
             let workers = Arc::new(Semaphore::new(service.workers));
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, service, Arc::clone(&workers)));
+                tokio::spawn(accept(stream, service, Arc::clone(&workers)));
             }
         });
     });
     address
 }
 
-async fn serve(mut stream: TcpStream, service: Service, workers: Arc<Semaphore>) -> std::io::Result<()> {
+/// TCP or WebSocket, as the first byte says.
+async fn accept(stream: TcpStream, service: Service, workers: Arc<Semaphore>) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let mut first = [0];
+    stream.peek(&mut first).await?;
+    if first[0] != b'G' {
+        return serve(stream, service, workers).await;
+    }
+    let mut socket = accept_hdr_async(stream, choose_subprotocol).await.map_err(io::Error::other)?;
+    let (mut near, far) = tokio::io::duplex(1 << 16);
+    tokio::spawn(serve(far, service, workers));
+    let mut frames = BytesMut::new();
+    loop {
+        tokio::select! {
+            message = socket.next() => match message {
+                Some(Ok(Message::Binary(bytes))) => near.write_all(&bytes).await?,
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Ok(()),
+            },
+            read = near.read_buf(&mut frames) => match read? {
+                0 => return Ok(()),
+                _ => socket.send(Message::Binary(frames.split().freeze())).await.map_err(io::Error::other)?,
+            },
+        }
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
+fn choose_subprotocol(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+    assert_eq!(request.headers()[SEC_WEBSOCKET_PROTOCOL], SUBPROTOCOL);
+    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    Ok(response)
+}
+
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: Service,
+    workers: Arc<Semaphore>,
+) -> io::Result<()> {
     let (mut inbox, mut out) = (BytesMut::new(), BytesMut::new());
     let (later, mut done) = mpsc::channel::<Frame>(1024);
     let mut served = 0;
@@ -94,7 +141,7 @@ async fn serve(mut stream: TcpStream, service: Service, workers: Arc<Semaphore>)
 }
 
 fn answer(out: &mut BytesMut, frame: &Frame, outcome: Outcome) {
-    let request: Request = frame.clone().message().unwrap();
+    let request: pb::Request = frame.clone().message().unwrap();
     let reason = if outcome == Outcome::Refused { Reason::ServiceCut.code() } else { 0 };
     let reply = Reply { outcome: outcome.into(), reason, payload: request.payload, ..Reply::default() };
     wire::encode(out, Kind::Reply, Flags::default(), frame.business, frame.id, &reply).unwrap();
