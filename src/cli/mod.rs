@@ -1,1 +1,2 @@
 //! One file per subcommand of the program.
+pub mod client;
