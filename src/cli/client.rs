@@ -171,6 +171,7 @@ impl Conversation {
         let mut lines = read_lines();
         let mut typing = true;
         let mut waiting = FuturesUnordered::new();
+        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
         while typing || !waiting.is_empty() {
             tokio::select! {
                 line = lines.recv(), if typing => match line {
@@ -182,7 +183,7 @@ impl Conversation {
                     Some(push) => self.show_push(&push)?,
                     None => return Err(ClientCommandError::Closed(self.client.closed().await)),
                 },
-                _ = tokio::signal::ctrl_c() => return Ok(()),
+                _ = &mut interrupted => return Ok(()),
             }
         }
         Ok(())

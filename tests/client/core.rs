@@ -2,93 +2,18 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use dagor::{
-    client::{CloseReason, Connection, Event, Login, NewRequest, ProtocolError, RequestError, Token},
-    clock::Timestamp,
-    id::{BusinessCode, MessageId, OutboxId},
+    client::{CloseReason, Event, NewRequest, ProtocolError, RequestError},
+    id::{BusinessCode, MessageId},
     pb::client as pb,
     wire::{DecodeError, Flags, Header, Kind, Reason},
 };
 
-use crate::gateway::{Gateway, MESSAGE, replied, welcome};
-
-const SECOND: Duration = Duration::from_secs(1);
-
-/// A client's connection and its gateway, joined by two buffers.
-struct Pair {
-    client: Connection,
-    gateway: Gateway,
-    now: Timestamp,
-}
-
-impl Pair {
-    fn greeting() -> Self {
-        let login = Login {
-            user: "alice".into(),
-            device: "phone".into(),
-            token: Token::default(),
-            outbox: OutboxId(11),
-            heartbeat: 5 * SECOND,
-            timeout: 10 * SECOND,
-            max_body_bytes: 1000,
-        };
-        let now = Timestamp::ZERO;
-        let mut pair = Self { client: Connection::new(&login, now), gateway: Gateway::default(), now };
-        pair.exchange();
-        pair
-    }
-
-    fn open() -> Self {
-        let mut pair = Self::greeting();
-        pair.gateway.next().unwrap();
-        pair.gateway.control(Kind::Welcome, &welcome());
-        pair.exchange();
-        assert!(matches!(pair.client.poll_event(), Some(Event::Welcomed(_))));
-        pair
-    }
-
-    /// Moves all bytes both ways.
-    fn exchange(&mut self) {
-        self.client.handle_bytes(&mut self.gateway.outgoing, self.now);
-        self.client.poll_transmit(&mut self.gateway.received);
-    }
-
-    /// Lets time pass, with every timer on the way going off when it should.
-    fn pass(&mut self, by: Duration) {
-        let end = self.now + by;
-        while let Some(due) = self.client.poll_timeout().filter(|&due| due <= end) {
-            self.now = self.now.max(due);
-            self.client.handle_timeout(self.now);
-            assert!(self.client.poll_timeout().is_none_or(|next| next > self.now), "a timer that stands still");
-            self.exchange();
-        }
-        self.now = end;
-    }
-
-    fn request(&mut self, payload: &'static str) -> Result<MessageId, RequestError> {
-        let request = request(payload, Flags::default());
-        let id = self.client.send_request(request, self.now);
-        self.exchange();
-        id
-    }
-
-    fn ended(&mut self) -> (MessageId, Result<String, RequestError>) {
-        match self.client.poll_event() {
-            Some(Event::Ended { id, result }) => {
-                (id, result.map(|reply| String::from_utf8(reply.payload.to_vec()).unwrap()))
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn closed(&mut self) -> CloseReason {
-        let Some(Event::Closed(reason)) = self.client.poll_event() else { panic!("not closed") };
-        assert_eq!(self.client.poll_event(), None, "the close is the last event");
-        assert_eq!(self.client.poll_timeout(), None);
-        reason
-    }
-}
+use crate::{
+    gateway::{MESSAGE, replied, welcome},
+    pair::{Pair, SECOND, request},
+};
 
 #[test]
 fn a_login_says_who_it_is_and_learns_what_it_may() {
@@ -402,10 +327,6 @@ fn a_frame_that_only_clients_send_ends_the_connection() {
         pair.exchange();
         assert_eq!(pair.closed(), CloseReason::Protocol(ProtocolError::Unexpected(kind)));
     }
-}
-
-fn request(payload: impl Into<Bytes>, flags: Flags) -> NewRequest {
-    NewRequest { business: MESSAGE, payload: payload.into(), timeout: None, flags }
 }
 
 fn header(kind: u8, body_bytes: usize) -> Header {
