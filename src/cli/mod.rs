@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod client;
 pub mod echo;
 pub mod error;
 pub mod load;
@@ -38,6 +39,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(after_help = "Examples:
+  dagor client --user ann                                    type `message hello`, watch what comes back
+  dagor client --user ann --send \"message:hello\"            one request, its reply on standard output
+  dagor client --user ann --send \"message:push:to myself\"   the demo service pushes what follows `push:`")]
+    Client(client::ClientArgs),
     Echo(echo::Args),
     Load(load::Args),
     Policy(policy::Args),
@@ -46,6 +52,7 @@ enum Command {
 impl Command {
     fn run(self) -> Result<(), Error> {
         match self {
+            Self::Client(args) => run_client(args),
             Self::Echo(args) => echo::run(args),
             Self::Load(args) => load::run(args),
             Self::Policy(args) => policy::run(args),
@@ -63,6 +70,18 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.print(),
     }
+}
+
+fn run_client(args: client::ClientArgs) -> Result<(), Error> {
+    use client::ClientCommandError as E;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::failed)?;
+    runtime.block_on(client::run(args)).map_err(|error| {
+        let failed = Error::from_chain(&error);
+        match error {
+            E::Connect { .. } => failed.hint("start a gateway with `dagor serve`, or give its address with --addr"),
+            E::UnknownBusiness { .. } | E::Request(_) | E::Closed(_) | E::Io(_) => failed,
+        }
+    })
 }
 
 /// A flag's whole number above 0.

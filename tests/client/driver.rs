@@ -43,7 +43,7 @@ struct Peer {
 
 enum Stream {
     Tcp(TcpStream),
-    WebSocket(WebSocketStream<TcpStream>),
+    WebSocket(Box<WebSocketStream<TcpStream>>),
 }
 
 impl Peer {
@@ -51,7 +51,7 @@ impl Peer {
         let mut stream = listener.accept().await.unwrap().0;
         let stream = if transport == TransportKind::WebSocket {
             let upgraded = tokio_tungstenite::accept_hdr_async(stream, subprotocol).await;
-            Stream::WebSocket(upgraded.unwrap())
+            Stream::WebSocket(Box::new(upgraded.unwrap()))
         } else {
             let mut magic = [0; 4];
             stream.read_exact(&mut magic).await.unwrap();
@@ -225,7 +225,7 @@ async fn a_websocket_close_code_tells_the_reason() {
     let (client, _pushes, mut peer) = connected(TransportKind::WebSocket).await;
     let Stream::WebSocket(stream) = &mut peer.stream else { panic!("not a WebSocket") };
     let frame = CloseFrame { code: Reason::Draining.close_code().into(), reason: "".into() };
-    stream.close(Some(frame)).await.unwrap();
+    stream.as_mut().close(Some(frame)).await.unwrap();
     let CloseReason::Refused { verdict, .. } = client.closed().await else { panic!("no reason") };
     assert_eq!(verdict.reason(), Some(Reason::Draining));
 }
