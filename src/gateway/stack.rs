@@ -48,7 +48,7 @@ pub fn connection_stack(
             login::value(greeting, &tagged_by.gateway.priority_key, &tagged_by.table().policy)
         }))
         // Before the token is looked at, which costs more than all of the above.
-        .layer(ShedLayer::new(gateway.own_gate.clone(), worker.index))
+        .layer(ShedLayer::new(gateway.own_gate.gate().clone(), worker.index))
         // Who is it?
         .layer(StepLayer::new(DevelopmentLogin))
         // Where is it? Grants the epoch that fences older logins.

@@ -116,7 +116,8 @@ impl Worker {
         places: usize,
     ) -> (InstanceHandle, queue::PlacedQueue<Dispatch>) {
         let gate = self.gateway.gates[service].clone();
-        let (layer, queue) = queue::PlacedQueueLayer::pair(capacity, places, gate, self.index, self.clock.clone());
+        let settings = queue::QueueSettings { capacity, max_in_flight: places };
+        let (layer, queue) = queue::PlacedQueueLayer::pair(settings, gate, self.index, self.clock.clone());
         let config = LinkConfig {
             address: address.to_owned(),
             gateway: self.gateway.home.gateway.clone(),
@@ -171,7 +172,7 @@ impl Worker {
             due = due + TICK;
             tokio::time::sleep_until(self.clock.instant_of(due).into()).await;
             let now = self.clock.now();
-            self.gateway.own_gate_lateness(self.index, now.since(due));
+            self.gateway.own_gate.lateness(self.index, now.since(due));
             // After a long stall the missed ticks are not made up for.
             due = due.max(now - TICK);
             self.tick(now, count);
@@ -179,13 +180,10 @@ impl Worker {
     }
 
     fn tick(&self, now: Timestamp, count: u64) {
-        for (service, instances) in self.instances().iter().enumerate() {
-            for instance in instances {
-                instance.queue().expire(now);
-                instance.link().sweep(now);
-                instance.link().set_waiting(instance.queue().waiting());
-                self.gateway.gates[service].observe_limit(self.index, instance.queue().at_limit());
-            }
+        for instance in self.instances().iter().flatten() {
+            instance.queue().expire(now);
+            instance.link().set_waiting(instance.queue().waiting());
+            instance.link().sweep(now);
         }
         if count.is_multiple_of(DEADLINE_TICKS) {
             self.deadlines.sweep(now);
