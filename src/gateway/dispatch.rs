@@ -12,12 +12,13 @@ use super::{
     balance::Instance,
     link::{Answer, LinkCall, LinkHandle, OutgoingCall},
     request::ClientRequest,
+    roster::Member,
 };
 use crate::{
     admission::Cut,
     clock::Timestamp,
     id::MessageId,
-    layer::queue::{Place, Placed, QueueHandle},
+    layer::{Place, Placed, QueueHandle},
     request::{Failure, Tagged, Timed},
 };
 
@@ -141,4 +142,3 @@ impl Instance for InstanceHandle {
         self.queue.waiting() + self.queue.in_flight()
     }
 }
-

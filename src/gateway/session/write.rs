@@ -51,13 +51,7 @@ impl Session {
     }
 
     /// Refuses a request that did not get as far as the request stack.
-    pub(super) fn refuse(
-        &self,
-        id: MessageId,
-        business: BusinessCode,
-        reason: Reason,
-        scratch: &mut Scratch,
-    ) {
+    pub(super) fn refuse(&self, id: MessageId, business: BusinessCode, reason: Reason, scratch: &mut Scratch) {
         let reply = pb::Reply {
             outcome: pb::Outcome::Refused.into(),
             reason: reason.code(),
@@ -159,7 +153,8 @@ fn put_reply(id: MessageId, business: BusinessCode, reply: &pb::Reply, scratch: 
 /// Tells the client to move within `within`.
 pub(super) fn goaway(scratch: &mut Scratch, reason: Reason, within: Duration) {
     let move_after_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
-    let message = pb::Goaway { reason: reason.code(), detail: reason.name().into(), move_after_ms, ..Default::default() };
+    let message =
+        pb::Goaway { reason: reason.code(), detail: reason.name().into(), move_after_ms, ..Default::default() };
     scratch.control(Kind::Goaway, &message);
 }
 
