@@ -98,9 +98,9 @@ fn record_requests(gateway: &Gateway) {
 
 fn record_services(gateway: &Gateway) {
     for (index, service) in gateway.services.iter().enumerate() {
-        let instances =
-            || gateway.worker_list().iter().filter_map(|worker| worker.instances().get(index)).flatten();
-        let sum = |of: fn(&crate::gateway::dispatch::InstanceHandle) -> usize| instances().map(of).sum::<usize>() as f64;
+        let instances = || gateway.worker_list().iter().filter_map(|worker| worker.instances().get(index)).flatten();
+        let sum =
+            |of: fn(&crate::gateway::dispatch::InstanceHandle) -> usize| instances().map(of).sum::<usize>() as f64;
         let name = || service.name.clone();
         gauge!("dagor_queue_waiting", "service" => name()).set(sum(|instance| instance.queue().waiting()));
         gauge!("dagor_in_flight", "service" => name()).set(sum(|instance| instance.queue().in_flight()));

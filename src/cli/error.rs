@@ -1,6 +1,6 @@
 //! What a command says when it fails: what happened, what to do about it, and the exit code.
 
-use std::{fmt, io::Write as _, process::ExitCode};
+use std::{fmt, io::Write as _, iter, process::ExitCode};
 
 use anstyle::{AnsiColor, Style};
 
@@ -19,6 +19,12 @@ impl Error {
     /// The command was right but could not do its work: exit code 1.
     pub fn failed(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), hint: None, exit_code: FAILED }
+    }
+
+    /// Exit code 1, with what caused the error behind it.
+    pub fn from_chain(error: &dyn std::error::Error) -> Self {
+        let causes = iter::successors(Some(error), |error| error.source());
+        Self::failed(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
     }
 
     /// The command line or a configuration file is wrong: exit code 2.

@@ -2,20 +2,22 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::{Error, listen::loopback_only, serve};
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, at_least_one, listen::loopback_only, stop};
 use crate::{
-    gateway::{GatewayConfig, PolicySource},
-    policy::table::ServiceAddresses,
+    gateway::{self, GatewayConfig, PolicySource},
+    policy::ServiceAddresses,
 };
 
 /// Run a gateway in front of your logic services.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  dagor gateway --service chat=127.0.0.1:7403                     one instance of the service `chat`
+  dagor gateway --service main=127.0.0.1:7403                     one instance of the service `main`
   dagor gateway --policy policies/chat.toml \\
                 --service pay=127.0.0.1:7410,127.0.0.1:7411 \\
                 --service chat=127.0.0.1:7403                     two services, their businesses from a file
-  dagor gateway --service chat=127.0.0.1:7403 --workers 1         on one core
+  dagor gateway --service main=127.0.0.1:7403 --workers 1         on one core
 
 The policy file is watched: a change takes effect without a restart, and a faulty one changes nothing.")]
 pub struct Args {
@@ -45,7 +47,7 @@ pub struct Listen {
     #[arg(long, default_value = "127.0.0.1:7402", value_name = "ADDR")]
     push: SocketAddr,
     /// Worker threads [default: one per core].
-    #[arg(long, value_name = "N", value_parser = super::at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     workers: Option<usize>,
 }
 
@@ -90,7 +92,14 @@ fn parse_service(text: &str) -> Result<ServiceAddresses, String> {
 /// If an address cannot be used or the policy is faulty.
 pub fn run(args: Args) -> Result<(), Error> {
     let policy = args.policy.map_or(PolicySource::BuiltInDefault, PolicySource::File);
-    serve::gateway(args.listen.config(&args.name, args.service, policy)?)
+    let config = args.listen.config(&args.name, args.service, policy)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(Error::failed)?.block_on(async { run_gateway(config, stop::on_signal()?).await })
+}
+
+/// The one place that runs a gateway, until `stop` is cancelled and what is in flight has ended.
+pub(super) async fn run_gateway(config: GatewayConfig, stop: CancellationToken) -> Result<(), Error> {
+    gateway::run(config, stop.cancelled_owned()).await.map_err(Error::failed)
 }
 
 #[cfg(test)]

@@ -5,8 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod client;
+pub mod echo;
 pub mod error;
+pub mod load;
 mod logging;
+pub mod policy;
+mod stop;
 
 pub use error::Error;
 
@@ -18,7 +23,8 @@ pub use error::Error;
     version,
     arg_required_else_help = true,
     after_help = "Examples:
-  dagor load --overload 2x       measure what it can do, then offer twice that
+  dagor load --overload 2x                  measure what it can do, then offer twice that
+  dagor policy check policies/chat.toml     find the faults of a policy, run its tests
 
 Every command has its own help with examples: dagor help <COMMAND>.
 Exit codes: 0 success, 1 failed, 2 usage or bad configuration."
@@ -32,11 +38,24 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    #[command(after_help = "Examples:
+  dagor client --user ann                                    type `message hello`, watch what comes back
+  dagor client --user ann --send \"message:hello\"            one request, its reply on standard output
+  dagor client --user ann --send \"message:push:to myself\"   the demo service pushes what follows `push:`")]
+    Client(client::ClientArgs),
+    Echo(echo::Args),
+    Load(load::Args),
+    Policy(policy::Args),
+}
 
 impl Command {
     fn run(self) -> Result<(), Error> {
         match self {
+            Self::Client(args) => run_client(args),
+            Self::Echo(args) => echo::run(args),
+            Self::Load(args) => load::run(args),
+            Self::Policy(args) => policy::run(args),
         }
     }
 }
@@ -51,6 +70,23 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.print(),
     }
+}
+
+fn run_client(args: client::ClientArgs) -> Result<(), Error> {
+    use client::ClientCommandError as E;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::failed)?;
+    runtime.block_on(client::run(args)).map_err(|error| {
+        let failed = Error::from_chain(&error);
+        match error {
+            E::Connect { .. } => failed.hint("start a gateway with `dagor serve`, or give its address with --addr"),
+            E::UnknownBusiness { .. } | E::Request(_) | E::Closed(_) | E::Io(_) => failed,
+        }
+    })
+}
+
+/// A flag's whole number above 0.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "expected a whole number above 0".to_owned())
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ impl Link {
     pub(super) fn poll_goodbye(&mut self, cx: &mut Context<'_>) {
         let _best_effort = match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx).map(|_| ()),
-            Self::WebSocket(stream) => Pin::new(stream).poll_close(cx).map(|_| ()),
+            Self::WebSocket(stream) => Pin::new(stream.as_mut()).poll_close(cx).map(|_| ()),
         };
     }
 }

@@ -78,7 +78,8 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         let value = request.value();
-        let refuse = |cause, cut| ResponseFuture::Refused(Some(Refusal { cause, value, cut, retry_after: RETRY_AFTER }));
+        let refuse =
+            |cause, cut| ResponseFuture::Refused(Some(Refusal { cause, value, cut, retry_after: RETRY_AFTER }));
         let now = request.arrived();
         match self.choose(request.client()) {
             None => refuse(Cause::NoInstance, Cut::CLOSED),

@@ -2,10 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use crate::policy::{
-    Faults, Policy, PolicyStore,
-    table::ServiceAddresses,
-};
+use crate::policy::{Faults, Policy, PolicyStore, table::ServiceAddresses};
 
 /// A gateway's settings.
 #[derive(Clone, Debug)]

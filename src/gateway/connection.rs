@@ -159,7 +159,8 @@ impl Connection {
     /// Asks the session to end. A close or kick is not taken back by a later goaway.
     pub fn end(&self, ending: Ending) {
         let mut outgoing = self.outgoing();
-        let weaker = matches!((&outgoing.ending, &ending), (Some(Ending::Close(_) | Ending::Kick(_)), Ending::Goaway(..)));
+        let weaker =
+            matches!((&outgoing.ending, &ending), (Some(Ending::Close(_) | Ending::Kick(_)), Ending::Goaway(..)));
         if !weaker {
             outgoing.ending = Some(ending);
         }

@@ -2,7 +2,6 @@
 
 use std::{
     hash::Hasher,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,13 +11,15 @@ use tower_service::Service;
 use super::{
     balance::Instance,
     link::{Answer, LinkCall, LinkHandle, OutgoingCall},
-    request::{ClientRequest, OfClient},
+    request::ClientRequest,
+    roster::Member,
 };
 use crate::{
     admission::Cut,
     clock::Timestamp,
-    layer::queue::{Place, Placed, QueueHandle},
-    request::{Failure, Prioritized, Tagged, Timed},
+    id::MessageId,
+    layer::{Place, Placed, QueueHandle},
+    request::{Failure, Tagged, Timed},
 };
 
 /// Hands each request to the stack of its service.
@@ -77,8 +78,7 @@ impl Service<Placed<ClientRequest>> for Dispatch {
     }
 
     fn call(&mut self, placed: Placed<ClientRequest>) -> Self::Future {
-        let value = placed.value();
-        let Placed { place, request, .. } = placed;
+        let Placed { place, value, request } = placed;
         let business = request.table.policy.business(request.business);
         let call = OutgoingCall {
             user: request.connection.user(),
@@ -90,8 +90,8 @@ impl Service<Placed<ClientRequest>> for Dispatch {
             value,
             deadline: request.deadline(),
             resent: request.resent,
-            no_reply_wanted: request.no_reply_wanted,
-            oldest_unsettled_of_business: request.oldest_unsettled_of_business,
+            reply_wanted: !request.no_reply_wanted,
+            oldest_unsettled: MessageId(request.oldest_unsettled_of_business),
             payload: request.payload.clone(),
         };
         self.link.dispatch(call, place)
@@ -142,4 +142,3 @@ impl Instance for InstanceHandle {
         self.queue.waiting() + self.queue.in_flight()
     }
 }
-

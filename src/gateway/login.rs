@@ -1,7 +1,7 @@
 //! Who a client is. Development logins take the name in the `Hello` for true, so they are for loopback only.
 
 use crate::{
-    admission::{Value, PriorityKey},
+    admission::{PriorityKey, Value},
     clock::unix_millis,
     gateway::greet::{Greeting, Rejection},
     id::{BusinessCode, MAX_NAME_BYTES, MessageId},
@@ -86,9 +86,12 @@ mod tests {
     #[test]
     fn names_from_elsewhere_or_of_no_sensible_length_are_not() {
         let long = "x".repeat(MAX_NAME_BYTES + 1);
-        for (peer, user, device) in
-            [("192.0.2.1:1", "alice", ""), ("127.0.0.1:1", "", ""), ("127.0.0.1:1", &long, ""), ("127.0.0.1:1", "a", &long)]
-        {
+        for (peer, user, device) in [
+            ("192.0.2.1:1", "alice", ""),
+            ("127.0.0.1:1", "", ""),
+            ("127.0.0.1:1", &long, ""),
+            ("127.0.0.1:1", "a", &long),
+        ] {
             assert!(identify(&greeting(peer, user, device)).is_err(), "{peer} {user}");
         }
     }

@@ -26,7 +26,7 @@ pub mod push;
 pub mod request;
 pub mod roster;
 mod run;
-mod scratch;
+pub mod scratch;
 pub mod session;
 pub mod stack;
 pub mod transport;

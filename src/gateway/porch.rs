@@ -20,7 +20,7 @@ const MAX_WAITING: usize = 65_536;
 const OUT_OF_DESCRIPTORS_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Accepts until the task is dropped.
-pub async fn open(worker: Arc<Worker>, listener: TcpListener) {
+pub(super) async fn open(worker: Arc<Worker>, listener: TcpListener) {
     let mut stack = stack::connection_stack(&worker);
     let mut waiting = FuturesUnordered::new();
     loop {

@@ -83,7 +83,9 @@ impl Presence {
                 previous.end(ending(Reason::Replaced));
                 Ok(())
             }
-            Inserted::Outdated(_) => Err(Rejection::Login { reason: Reason::Replaced, detail: "a newer login is here" }),
+            Inserted::Outdated(_) => {
+                Err(Rejection::Login { reason: Reason::Replaced, detail: "a newer login is here" })
+            }
         }
     }
 }

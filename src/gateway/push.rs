@@ -15,9 +15,7 @@ use crate::{
     id::BusinessCode,
     pb::{
         client,
-        service::{
-            PushMessage, PushOutcome, PushResult, PushResults, Pushes, gateway_server, push_message::Target,
-        },
+        service::{PushMessage, PushOutcome, PushResult, PushResults, Pushes, gateway_server, push_message::Target},
     },
     policy::table::Policy,
 };
@@ -54,8 +52,12 @@ impl PushService {
         if message.encoded_len() > policy.connections.max_body || message.encode(&mut body).is_err() {
             return invalid();
         }
-        let delivery =
-            Delivery { gateway: &self.gateway, business, body: body.freeze(), limit: policy.connections.outgoing_bytes };
+        let delivery = Delivery {
+            gateway: &self.gateway,
+            business,
+            body: body.freeze(),
+            limit: policy.connections.outgoing_bytes,
+        };
         match target {
             Target::User(user) => delivery.to_user(&user, &push.device),
             Target::Everyone(_) => delivery.to_everyone(),

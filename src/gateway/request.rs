@@ -1,9 +1,6 @@
 //! A client's request inside the gateway, and the table that turns a business code into what the request stack needs.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -11,7 +8,7 @@ use super::connection::Connection;
 use crate::{
     clock::Timestamp,
     id::{BusinessCode, MessageId},
-    layer::queue::Placed,
+    layer::Placed,
     policy::table::{Business, Policy},
     request::{Admitted, Tagged, Timed},
 };

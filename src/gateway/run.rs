@@ -200,7 +200,7 @@ async fn tick_gates(gateway: Arc<Gateway>) {
 
 async fn follow_policy(gateway: Arc<Gateway>) {
     let mut changes = gateway.store.subscribe();
-    let follow = policy::watch::follow(gateway.store.clone());
+    let follow = policy::follow(gateway.store.clone());
     let apply = async {
         while changes.changed().await.is_ok() {
             let policy = changes.borrow_and_update().clone();

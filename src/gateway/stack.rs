@@ -21,7 +21,7 @@ use crate::{
     layer::{
         heartbeat::HeartbeatLayer,
         limit::LimitLayer,
-        queue::PlacedQueue,
+        queue::Queue,
         shed::{Shed, ShedLayer},
         step::StepLayer,
         tag::{Tag, TagLayer},
@@ -48,7 +48,7 @@ pub fn connection_stack(
             login::value(greeting, &tagged_by.gateway.priority_key, &tagged_by.table().policy)
         }))
         // Before the token is looked at, which costs more than all of the above.
-        .layer(ShedLayer::new(gateway.own_gate.clone(), worker.index))
+        .layer(ShedLayer::new(gateway.own_gate.gate().clone(), worker.index))
         // Who is it?
         .layer(StepLayer::new(DevelopmentLogin))
         // Where is it? Grants the epoch that fences older logins.
@@ -66,7 +66,7 @@ pub fn connection_stack(
 pub type RequestStack = Tag<PerService<ServiceStack>, fn(&ClientRequest) -> Value>;
 
 /// The part of the request stack that each logic service has for itself.
-pub type ServiceStack = Shed<Balance<PlacedQueue<Dispatch>, InstanceHandle>>;
+pub type ServiceStack = Shed<Balance<Queue<Dispatch>, InstanceHandle>>;
 
 /// What a session polls for each request.
 pub type RequestFuture = <RequestStack as Service<ClientRequest>>::Future;
@@ -82,7 +82,7 @@ pub fn service_stack(
     gate: Arc<crate::admission::Gate>,
     worker: usize,
     choice: crate::policy::table::Balance,
-    instances: Vec<(InstanceHandle, PlacedQueue<Dispatch>)>,
+    instances: Vec<(InstanceHandle, Queue<Dispatch>)>,
 ) -> ServiceStack {
     ServiceBuilder::new()
         // Before the queue, so that what is refused never takes room in it, and before the choice, so that all

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    layer::{heartbeat::Heartbeats, queue},
+    layer::{self, heartbeat::Heartbeats},
     policy::table::{Policy, ServiceAddresses},
     wire::Reason,
 };
@@ -98,11 +98,8 @@ impl Worker {
         let part = |total: usize| total.div_ceil(shares.max(1));
         let (capacity, places) =
             rules.map_or((0, 1), |rules| (part(rules.queue.capacity), part(rules.queue.max_in_flight)));
-        let lanes: Vec<_> = service
-            .instances
-            .iter()
-            .map(|address| self.instance(at, &address.to_string(), capacity, places))
-            .collect();
+        let lanes: Vec<_> =
+            service.instances.iter().map(|address| self.instance(at, &address.to_string(), capacity, places)).collect();
         let handles = lanes.iter().map(|(handle, _)| handle.clone()).collect();
         let choice = rules.map_or(crate::policy::table::Balance::UserHash, |rules| rules.balance);
         (stack::service_stack(self.gateway.gates[at].clone(), self.index, choice, lanes), handles)
@@ -114,9 +111,10 @@ impl Worker {
         address: &str,
         capacity: usize,
         places: usize,
-    ) -> (InstanceHandle, queue::PlacedQueue<Dispatch>) {
+    ) -> (InstanceHandle, layer::Queue<Dispatch>) {
         let gate = self.gateway.gates[service].clone();
-        let (layer, queue) = queue::PlacedQueueLayer::pair(capacity, places, gate, self.index, self.clock.clone());
+        let settings = layer::QueueSettings { capacity, max_in_flight: places };
+        let (queue_layer, queue) = layer::PlacedQueueLayer::pair(settings, gate, self.index, self.clock.clone());
         let config = LinkConfig {
             address: address.to_owned(),
             gateway: self.gateway.home.gateway.clone(),
@@ -124,12 +122,12 @@ impl Worker {
             push_address: self.gateway.home.address.clone(),
         };
         let events = queue.clone();
-        let link: LinkHandle<queue::Place> = Link::spawn(config, self.clock.clone(), move |event| match event {
+        let link: LinkHandle<layer::Place> = Link::spawn(config, self.clock.clone(), move |event| match event {
             LinkEvent::Connected => events.set_places(places),
             LinkEvent::Grants(grants) => events.set_places(grants),
             LinkEvent::Lost => events.refuse_all(crate::admission::Cause::NoInstance),
         });
-        let service = tower::Layer::layer(&layer, Dispatch::new(link.clone()));
+        let service = tower::Layer::layer(&queue_layer, Dispatch::new(link.clone()));
         (InstanceHandle::new(address, link, queue), service)
     }
 
@@ -171,7 +169,7 @@ impl Worker {
             due = due + TICK;
             tokio::time::sleep_until(self.clock.instant_of(due).into()).await;
             let now = self.clock.now();
-            self.gateway.own_gate_lateness(self.index, now.since(due));
+            self.gateway.own_gate.lateness(self.index, now.since(due));
             // After a long stall the missed ticks are not made up for.
             due = due.max(now - TICK);
             self.tick(now, count);
@@ -179,13 +177,10 @@ impl Worker {
     }
 
     fn tick(&self, now: Timestamp, count: u64) {
-        for (service, instances) in self.instances().iter().enumerate() {
-            for instance in instances {
-                instance.queue().expire(now);
-                instance.link().sweep(now);
-                instance.link().set_waiting(instance.queue().waiting());
-                self.gateway.gates[service].observe_limit(self.index, instance.queue().at_limit());
-            }
+        for instance in self.instances().iter().flatten() {
+            instance.queue().expire(now);
+            instance.link().set_waiting(instance.queue().waiting());
+            instance.link().sweep(now);
         }
         if count.is_multiple_of(DEADLINE_TICKS) {
             self.deadlines.sweep(now);

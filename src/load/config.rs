@@ -54,6 +54,16 @@ pub enum Transport {
     Ws,
 }
 
+impl Transport {
+    /// What it is called in texts.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Ws => "WebSocket",
+        }
+    }
+}
+
 /// How the gaps between requests are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

@@ -3,10 +3,7 @@
 
 use std::time::Duration;
 
-use rand_distr::{
-    Distribution as _, Exp, Uniform,
-    weighted::WeightedAliasIndex,
-};
+use rand_distr::{Distribution as _, Exp, Uniform, weighted::WeightedAliasIndex};
 use rand_pcg::Pcg64;
 
 use super::config::{Arrivals, Mix};

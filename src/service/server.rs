@@ -21,7 +21,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// A gateway that is silent for this long is probed, and given up if it stays silent as long again.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How often the guard looks at its window.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(10);
 /// After it withdrew its grants a leaving instance stays this long, so that what is under way arrives and is refused
 /// rather than lost.
 const LINGER: Duration = Duration::from_millis(200);
@@ -140,7 +140,7 @@ impl<H: Handler> Server<H> {
     ///
     /// When the listener fails.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let guard = Guard::new(self.gate.as_ref(), self.clock.now());
+        let guard = Guard::new(self.gate);
         let places = self.workers + self.buffer.unwrap_or((self.workers / 2).max(2));
         let desk = Arc::new(Desk::new(self.clock, guard, self.workers, self.queue, places));
         let service = Instance { handler: Arc::new(self.handler), desk: Arc::clone(&desk), gateways: self.gateways };

@@ -71,8 +71,10 @@ async fn decide<S>(
 where
     S: Service<Greeting, Response = Established, Error = Rejection>,
 {
-    let hello: crate::pb::client::Hello =
-        frame.message().map_err(|_| Rejection::Handshake(Reason::Malformed))?;
+    if worker.gateway.is_draining() {
+        return Err(Rejection::Handshake(Reason::Draining));
+    }
+    let hello: crate::pb::client::Hello = frame.message().map_err(|_| Rejection::Handshake(Reason::Malformed))?;
     if !hello.versions.contains(&VERSION) {
         return Err(Rejection::Login { reason: Reason::Version, detail: "this gateway speaks version 1 only" });
     }
@@ -125,11 +127,7 @@ impl Handshake {
         Ok(transport)
     }
 
-    async fn not_an_upgrade(
-        &mut self,
-        socket: TcpStream,
-        error: UpgradeError,
-    ) -> Result<Transport, Rejection> {
+    async fn not_an_upgrade(&mut self, socket: TcpStream, error: UpgradeError) -> Result<Transport, Rejection> {
         let mut transport = Transport::raw(socket);
         self.write(&transport, &mut BytesMut::from(&error.response()[..])).await?;
         self.leave(&mut transport).await;
@@ -197,7 +195,7 @@ impl Handshake {
     }
 
     async fn read(&mut self, socket: &TcpStream) -> Result<(), Rejection> {
-        let Self { input, deadline } = self;
+        let Self { input, deadline, .. } = self;
         input.reserve(FIRST_READ_BYTES);
         let received = poll_fn(|cx| match Pin::new(&mut *deadline).poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(Rejection::Handshake(Reason::HandshakeTimeout))),
@@ -207,12 +205,13 @@ impl Handshake {
     }
 
     async fn receive(&mut self, transport: &mut Transport) -> Result<(), Rejection> {
-        let Self { input, deadline } = self;
+        let Self { input, deadline, .. } = self;
         input.reserve(FIRST_READ_BYTES);
         let received = poll_fn(|cx| match Pin::new(&mut *deadline).poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(Rejection::Handshake(Reason::HandshakeTimeout))),
-            Poll::Pending => scratch::with(|scratch| transport.poll_receive(cx, input, scratch))
-                .map_err(|_| Rejection::Gone),
+            Poll::Pending => {
+                scratch::with(|scratch| transport.poll_receive(cx, input, scratch)).map_err(|_| Rejection::Gone)
+            }
         });
         known(received.await?)
     }

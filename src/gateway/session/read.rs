@@ -116,13 +116,9 @@ impl Session {
             }
             Kind::PushAck => frame.message::<pb::PushAck>().map(drop).map_err(Into::into),
             Kind::Pong => Ok(()),
-            Kind::Hello
-            | Kind::Welcome
-            | Kind::Refused
-            | Kind::Reply
-            | Kind::Push
-            | Kind::Goaway
-            | Kind::Kick => Err(Farewell::Refused(Reason::Unexpected)),
+            Kind::Hello | Kind::Welcome | Kind::Refused | Kind::Reply | Kind::Push | Kind::Goaway | Kind::Kick => {
+                Err(Farewell::Refused(Reason::Unexpected))
+            }
         }
     }
 

@@ -51,13 +51,7 @@ impl Session {
     }
 
     /// Refuses a request that did not get as far as the request stack.
-    pub(super) fn refuse(
-        &self,
-        id: MessageId,
-        business: BusinessCode,
-        reason: Reason,
-        scratch: &mut Scratch,
-    ) {
+    pub(super) fn refuse(&self, id: MessageId, business: BusinessCode, reason: Reason, scratch: &mut Scratch) {
         let reply = pb::Reply {
             outcome: pb::Outcome::Refused.into(),
             reason: reason.code(),
@@ -141,7 +135,8 @@ fn failed(failure: Failure) -> pb::Reply {
         Failure::Refused(refusal) => (pb::Outcome::Refused, String::new(), refusal.retry_after),
         Failure::RefusedByService { detail, retry_after } => (pb::Outcome::Refused, detail, retry_after),
         Failure::Misplaced { detail } => (pb::Outcome::Refused, detail, Duration::ZERO),
-        Failure::Failed { detail } => (pb::Outcome::Unknown, detail, Duration::ZERO),
+        // The handler has answered, even if only that it failed: it would not help to send this again.
+        Failure::Failed { detail } => (pb::Outcome::Replied, detail, Duration::ZERO),
         Failure::TimedOut | Failure::Lost => (pb::Outcome::Unknown, String::new(), Duration::ZERO),
     };
     let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
@@ -158,7 +153,8 @@ fn put_reply(id: MessageId, business: BusinessCode, reply: &pb::Reply, scratch: 
 /// Tells the client to move within `within`.
 pub(super) fn goaway(scratch: &mut Scratch, reason: Reason, within: Duration) {
     let move_after_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
-    let message = pb::Goaway { reason: reason.code(), detail: reason.name().into(), move_after_ms, ..Default::default() };
+    let message =
+        pb::Goaway { reason: reason.code(), detail: reason.name().into(), move_after_ms, ..Default::default() };
     scratch.control(Kind::Goaway, &message);
 }
 

@@ -29,6 +29,8 @@ pub struct Heartbeats<T> {
 }
 
 /// The sign of life of one entry, which leaves the table when this is dropped.
+///
+/// It must not be kept inside its own entry: the two would keep each other alive.
 pub struct Pulse<T> {
     chunk: Arc<Chunk<T>>,
     index: u16,
@@ -294,6 +296,26 @@ mod tests {
             pulses[entry] = None;
             drop(table.insert(7, at(20_000)));
         });
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn entries_come_and_go_on_other_threads_while_scans_run() {
+        let table = Heartbeats::new();
+        let kept = std::thread::scope(|scope| {
+            let threads = [0, 1, 2].map(|thread| {
+                let table = &table;
+                scope.spawn(move || {
+                    let pulses: Vec<_> = (0..CHUNK).map(|entry| table.insert(thread * CHUNK + entry, at(0))).collect();
+                    pulses.into_iter().step_by(2).collect::<Vec<_>>()
+                })
+            });
+            (0..100).for_each(|_| assert_eq!(table.scan(at(0), TOLERANCE, |_| ()), 0));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(table.len(), 3 * CHUNK / 2);
+        assert_eq!(silent(&table, at(20_000)), Vec::from_iter((0..3 * CHUNK).step_by(2)));
+        drop(kept);
         assert!(table.is_empty());
     }
 

@@ -1,0 +1,68 @@
+//! `dagor policy check`: faults and tests of policy files, without a gateway.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+};
+
+use clap::Subcommand;
+
+use super::Error;
+use crate::policy::check_file;
+
+/// Work with policy files.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  dagor policy check policies/chat.toml     find all faults, run the file's tests")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Find all faults of policies and run the tests that stand in them.
+    #[command(after_help = "Examples:
+  dagor policy check policies/chat.toml                one file
+  dagor policy check policies/*.toml                   each file is a policy of its own
+  dagor policy check /etc/dagor/policies               a directory is one policy in several files
+
+Exit code 2 if any has a fault; faults name file, line, column and key.")]
+    Check {
+        /// Policy files, or directories whose *.toml files are one policy together.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+///
+/// If a policy has a fault.
+pub fn run(args: Args) -> Result<(), Error> {
+    match args.command {
+        Command::Check { files } => check(&files),
+    }
+}
+
+fn check(files: &[PathBuf]) -> Result<(), Error> {
+    let mut stderr = anstream::stderr().lock();
+    let mut faulty = Vec::new();
+    for file in files {
+        let told = match check_file(file) {
+            Ok(report) => report.to_string(),
+            Err(faults) => {
+                faulty.push(file.display().to_string());
+                faults.render(io::stderr().is_terminal())
+            }
+        };
+        writeln!(stderr, "{told}").map_err(Error::failed)?;
+    }
+    drop(stderr);
+    if faulty.is_empty() {
+        return Ok(());
+    }
+    Err(Error::usage(format_args!("faulty: {}", faulty.join(", ")))
+        .hint("every key is explained in policies/default.toml"))
+}
