@@ -1,7 +1,39 @@
-//! The decision core.
+//! The decision core. Decides from numbers alone: no IO, no clock, no randomness and no allocation per request. Time and
+//! hashes come in as arguments, so that the same code runs on sockets, in a simulator and in tests.
+//!
+//! ```text
+//!              value                    decide: one load, one count
+//!  request ────────────▶ Gate ──────────────────────────────────────▶ admitted, or a Refusal
+//!                          │ counts per level, ages of what left the queue
+//!                          ▼ tick, every 10 ms
+//!            Window due? ─▶ Detector ─▶ Controller ─▶ own cut ─▶ min(own, gateway's, manager's)
+//! ```
+//!
+//! Reading order: [`level`] (the scale), [`gate`] (the hot path), [`controller`] (the design of the loop),
+//! [`dagor_v3`], [`own`] (the gateway's own gate), [`queue`] (who is next when a place becomes free).
+
+pub mod capacity;
+pub mod cells;
+pub mod controller;
+pub mod dagor_v3;
+pub mod detector;
+pub mod dry_run;
+pub mod gate;
 pub mod level;
+pub mod own;
+pub mod priority;
 pub mod refusal;
+pub mod retry;
 pub mod settings;
+pub mod window;
+
+pub use cells::Tally;
+pub use controller::{Controller, WindowStats};
+pub use dagor_v3::DagorV3;
+pub use gate::{Gate, GateSnapshot};
 pub use level::{Cut, Level, Value};
+pub use own::OwnGate;
+pub use priority::{PriorityKey, UserHash};
 pub use refusal::{Cause, Refusal};
+pub use retry::retry_after;
 pub use settings::{ControllerKind, GateMode, GateSettings};

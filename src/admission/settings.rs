@@ -17,6 +17,19 @@ pub struct GateSettings {
     pub mode: GateMode,
 }
 
+impl Default for GateSettings {
+    /// The paper's figures.
+    fn default() -> Self {
+        Self {
+            controller: ControllerKind::DagorV3,
+            target: Duration::from_millis(20),
+            window: Duration::from_secs(1),
+            window_requests: 2000,
+            mode: GateMode::Enforce,
+        }
+    }
+}
+
 /// Which controller moves a gate's cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControllerKind {

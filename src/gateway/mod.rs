@@ -1,1 +1,2 @@
 //! Listeners, transports, the two stacks, roster, dispatch, push.
+pub mod link;

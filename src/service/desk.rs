@@ -147,12 +147,12 @@ impl Desk {
 
     /// Decides on a call.
     pub(super) fn arrive(self: &Arc<Self>, job: Job) -> Arrival {
-        let value = job.request.value;
+        let (value, now) = (job.request.value, job.request.arrived);
         let mut state = lock(&self.state);
         if state.leaving {
             return Arrival::Refused(refused(job.id, "leaving", RETRY_WHEN_LEAVING));
         }
-        if let Err(retry_after) = state.guard.admit(value) {
+        if let Err(retry_after) = state.guard.admit(now, value) {
             return Arrival::Refused(refused(job.id, "above the instance's cut", retry_after));
         }
         if state.running < self.workers {
@@ -161,7 +161,8 @@ impl Desk {
             return Arrival::Runs(Seat(Some(Arc::clone(self))), job);
         }
         if let Some(worst) = state.queue.push(value, job) {
-            state.guard.left_queue(self.clock.now().since(worst.request.arrived));
+            let age = self.age(&state, &worst, now);
+            state.guard.left_queue(age);
             worst.outbox.send(refused(worst.id, "the instance's queue is full", RETRY_WHEN_FULL));
         }
         Arrival::Waits
@@ -171,8 +172,10 @@ impl Desk {
     pub(super) fn tick(&self) {
         let now = self.clock.now();
         let mut state = lock(&self.state);
-        let oldest = state.queue.iter().map(|job| job.request.arrived).min();
-        if state.guard.tick(now, oldest.map_or(Duration::ZERO, |arrived| now.since(arrived))) {
+        let oldest = state.queue.iter().min_by_key(|job| job.request.arrived);
+        let oldest_age = oldest.map_or(Duration::ZERO, |job| self.age(&state, job, now));
+        let all_busy = state.running == self.workers;
+        if state.guard.tick(now, all_busy, oldest_age) {
             state.ledger.streams().for_each(|stream| stream.waker.wake());
         }
     }
@@ -196,21 +199,26 @@ impl Desk {
     pub(super) async fn wait_until_idle(&self) {
         loop {
             let idle = self.idle.notified();
-            let state = lock(&self.state);
-            if state.running == 0 && state.queue.is_empty() {
+            if self.is_idle() {
                 return;
             }
-            drop(state);
             idle.await;
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        let state = lock(&self.state);
+        state.running == 0 && state.queue.is_empty()
     }
 
     /// The next call to run on a worker that is free, or the worker goes idle.
     fn next(&self) -> Option<Job> {
         let now = self.clock.now();
         let mut state = lock(&self.state);
+        state.guard.completed();
         while let Some(job) = state.queue.pop() {
-            state.guard.left_queue(now.since(job.request.arrived));
+            let age = self.age(&state, &job, now);
+            state.guard.left_queue(age);
             match fate(&job, now) {
                 Fate::Run => return Some(job),
                 Fate::Expired => job.outbox.send(expired(job.id)),
@@ -219,6 +227,13 @@ impl Desk {
         }
         self.one_less(&mut state);
         None
+    }
+
+    /// How long a call waited, as the guard sees it. While no more calls wait than the gateways were granted beyond the
+    /// workers, that waiting is what this instance asked for, however long its handlers take.
+    fn age(&self, state: &State, job: &Job, now: Timestamp) -> Duration {
+        let granted = state.ledger.places().saturating_sub(self.workers);
+        if state.queue.len() < granted { Duration::ZERO } else { now.since(job.request.arrived) }
     }
 
     fn one_less(&self, state: &mut State) {

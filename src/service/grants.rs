@@ -21,7 +21,7 @@ const RESPLIT_EVERY: Duration = Duration::from_millis(5);
 /// that it has work.
 pub fn split_grants(total: usize, demands: &[usize]) -> Vec<usize> {
     let streams = demands.len();
-    if total <= streams {
+    if streams == 0 || total <= streams {
         return vec![1; streams];
     }
     let wanted: usize = demands.iter().map(|&demand| demand.max(1)).fold(0, usize::saturating_add);
@@ -57,6 +57,7 @@ pub(crate) struct Ledger<S> {
     total: usize,
     streams: Slab<Entry<S>>,
     split_again_at: Timestamp,
+    others_came_or_went: bool,
     leaving: bool,
 }
 
@@ -80,19 +81,30 @@ impl<S> Entry<S> {
 impl<S> Ledger<S> {
     /// A ledger of `total` places and no streams.
     pub(crate) fn new(total: usize) -> Self {
-        Self { total, streams: Slab::new(), split_again_at: Timestamp::ZERO, leaving: false }
+        Self {
+            total,
+            streams: Slab::new(),
+            split_again_at: Timestamp::ZERO,
+            others_came_or_went: false,
+            leaving: false,
+        }
     }
 
     /// Adds a stream and makes room for it at the next [`Ledger::split`].
     pub(crate) fn open(&mut self, stream: S) -> usize {
-        self.split_again_at = Timestamp::ZERO;
+        self.split_at_once();
         self.streams.insert(Entry { stream, unanswered: 0, waiting: 0, peak: 0, granted: 1, told: None })
     }
 
     /// Removes a stream; its places go to the others at the next [`Ledger::split`].
     pub(crate) fn close(&mut self, key: usize) {
-        self.split_again_at = Timestamp::ZERO;
+        self.split_at_once();
         self.streams.remove(key);
+    }
+
+    fn split_at_once(&mut self) {
+        self.split_again_at = Timestamp::ZERO;
+        self.others_came_or_went = true;
     }
 
     /// A batch of `calls` came in, with `waiting` more behind it.
@@ -114,18 +126,23 @@ impl<S> Ledger<S> {
         self.streams[key].unanswered
     }
 
-    /// Splits anew if that is due, and hands every stream whose grant rose to `rose`.
-    pub(crate) fn split(&mut self, now: Timestamp, mut rose: impl FnMut(&S)) {
+    /// Splits anew if that is due, and hands every stream that should be told at once to `tell`: all whose grant changed
+    /// when a stream came or went, otherwise only those that were short of places and got more. The rest hear of it
+    /// with their next answers.
+    pub(crate) fn split(&mut self, now: Timestamp, mut tell: impl FnMut(&S)) {
         if now < self.split_again_at || self.leaving {
             return;
         }
         self.split_again_at = now + RESPLIT_EVERY;
+        let others_came_or_went = std::mem::take(&mut self.others_came_or_went);
         let demands: Vec<usize> = self.streams.iter().map(|(_, entry)| entry.peak).collect();
         for ((_, entry), grant) in self.streams.iter_mut().zip(split_grants(self.total, &demands)) {
-            entry.peak = entry.demand();
+            let demand = entry.demand();
+            let peak = std::mem::replace(&mut entry.peak, demand);
             let before = std::mem::replace(&mut entry.granted, grant);
-            if grant > before {
-                rose(&entry.stream);
+            let was_short = peak > before;
+            if grant != before && others_came_or_went || grant > before && was_short {
+                tell(&entry.stream);
             }
         }
     }
@@ -135,6 +152,11 @@ impl<S> Ledger<S> {
         let entry = &mut self.streams[key];
         let grant = if self.leaving { 0 } else { entry.granted };
         (entry.told.replace(grant) != Some(grant)).then_some(grant)
+    }
+
+    /// The sum of what is granted.
+    pub(crate) fn places(&self) -> usize {
+        self.total.max(self.streams.len())
     }
 
     /// Grants nothing to anyone from now on.

@@ -33,7 +33,7 @@
 //! # }
 //! ```
 
-mod batch;
+pub(crate) mod batch;
 mod desk;
 pub mod echo;
 mod grants;

@@ -21,7 +21,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// A gateway that is silent for this long is probed, and given up if it stays silent as long again.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How often the guard looks at its window.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(10);
 /// After it withdrew its grants a leaving instance stays this long, so that what is under way arrives and is refused
 /// rather than lost.
 const LINGER: Duration = Duration::from_millis(200);
@@ -49,7 +49,7 @@ pub struct Server<H> {
     workers: usize,
     buffer: Option<usize>,
     queue: usize,
-    gate: Option<GateSettings>,
+    gate: GateSettings,
     leave_within: Duration,
     clock: Clock,
     gateways: Gateways,
@@ -63,7 +63,7 @@ impl<H: Handler> Server<H> {
             workers: 8,
             buffer: None,
             queue: 1024,
-            gate: None,
+            gate: GateSettings::default(),
             leave_within: Duration::from_secs(10),
             clock: Clock::system(),
             gateways: Gateways::default(),
@@ -95,11 +95,12 @@ impl<H: Handler> Server<H> {
         self
     }
 
-    /// The guard: refuses the least important calls when they wait here longer than the gate's target, and tells the
-    /// gateways its cut. Without it only the queue's bound holds.
+    /// The guard, with the paper's settings by default: refuses the least important calls when more wait here than were
+    /// granted and they wait longer than the gate's target, and tells the gateways its cut. In a dry run only the
+    /// queue's bound holds.
     #[must_use]
     pub fn gate(mut self, settings: GateSettings) -> Self {
-        self.gate = Some(settings);
+        self.gate = settings;
         self
     }
 
@@ -140,7 +141,7 @@ impl<H: Handler> Server<H> {
     ///
     /// When the listener fails.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let guard = Guard::new(self.gate.as_ref(), self.clock.now());
+        let guard = Guard::new(self.gate);
         let places = self.workers + self.buffer.unwrap_or((self.workers / 2).max(2));
         let desk = Arc::new(Desk::new(self.clock, guard, self.workers, self.queue, places));
         let service = Instance { handler: Arc::new(self.handler), desk: Arc::clone(&desk), gateways: self.gateways };

@@ -1,0 +1,437 @@
+//! A gate decides by one comparison with one published cut, and counts each decision once.
+//!
+//! A request that is admitted costs one atomic load and one cell of its worker. Which cut refused it and when to try
+//! again is worked out for refusals only. Everything slower (closing a window, moving the cut) happens in
+//! [`Gate::tick`], which one owner calls about every 10 ms.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use super::{
+    Cause, Controller, Cut, GateMode, GateSettings, Refusal, Tally, Value, WindowStats,
+    capacity::Capacity,
+    cells::{Decided, Shard, Sums},
+    detector::{Detector, Verdict},
+    dry_run::VirtualQueue,
+    retry::{LONGEST_HINT, retry_after},
+    window::Window,
+};
+use crate::clock::Timestamp;
+
+/// Decides which requests go on, from their values; shared by all workers in an [`Arc`].
+///
+/// Each worker counts in a shard of its own, from 0 to the number given to [`Gate::new`]: two threads that use one shard
+/// at the same time lose counts (and nothing else).
+///
+/// ```
+/// use dagor::admission::{Cut, Gate, GateSettings, Level, Value};
+/// use dagor::clock::Timestamp;
+///
+/// let gate = Gate::new(GateSettings::default(), 1);
+/// let message = Value::new(Level::new(2, 100), 7);
+/// assert!(gate.decide(0, Timestamp::ZERO, message).is_ok());
+///
+/// gate.set_manager_cap(Cut::through(Level::new(1, 127)));
+/// let refusal = gate.decide(0, Timestamp::ZERO, message).unwrap_err();
+/// assert_eq!(refusal.to_string(), "refused: manager_cap");
+/// ```
+pub struct Gate {
+    cuts: Cuts,
+    shards: Box<[Shard]>,
+    own_cause: Cause,
+    state: Mutex<State>,
+}
+
+/// What the workers read, on a cache line that is only written when a cut changes or a window ends.
+#[repr(align(128))]
+struct Cuts {
+    /// The cut that refuses in the upper half, the cut that is counted by in the lower half. They differ in a dry run
+    /// only; together they fit one load.
+    published: AtomicU64,
+    own: AtomicU32,
+    gateway: AtomicU32,
+    manager: AtomicU32,
+    window_ends_nanos: AtomicU64,
+}
+
+/// What only the owner of the ticks, set-up and reports touch.
+#[derive(Debug)]
+struct State {
+    settings: GateSettings,
+    controller: Box<dyn Controller>,
+    window: Window,
+    /// The sums at the window's beginning.
+    seen: Sums,
+    tally: Tally,
+    capacity: Capacity,
+    virtual_queue: VirtualQueue,
+    /// How many of the window's requests the virtual queue has received.
+    virtually_admitted: u64,
+    /// Gates whose decisions are this gate's load as well.
+    watched: Vec<Arc<Gate>>,
+    verdict: Verdict,
+    totals: Totals,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    decided: Decided,
+    completed: u64,
+    windows: u64,
+}
+
+/// A gate at a moment, for metrics, logs and reports.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GateSnapshot {
+    /// What the gate's own controller wants.
+    pub own: Cut,
+    /// What is in force: the strictest of all cuts, without the own one in a dry run.
+    pub effective: Cut,
+    /// Mean age of what left the queue in the last window. In a dry run: of what would have left the virtual queue.
+    pub queuing: Duration,
+    /// Whether that was above the target.
+    pub overloaded: bool,
+    /// Requests let through since the gate was made.
+    pub admitted_total: u64,
+    /// Requests refused since the gate was made.
+    pub refused_total: u64,
+    /// Requests let through that would have been refused if this were no dry run.
+    pub would_refuse_total: u64,
+    /// Requests answered.
+    pub completed_total: u64,
+    /// Windows closed.
+    pub windows: u64,
+    /// Completions per second while all places were taken, once known.
+    pub capacity_per_second: Option<f64>,
+    /// Whether the gate enforces its own cut.
+    pub mode: GateMode,
+}
+
+impl Gate {
+    /// An open gate in front of a logic service, with counters for `shards` workers.
+    pub fn new(settings: GateSettings, shards: usize) -> Self {
+        Self::with_cause(settings, shards, Cause::ServiceCut)
+    }
+
+    /// The same with another cause for what its own cut refuses.
+    pub fn with_cause(settings: GateSettings, shards: usize, own_cause: Cause) -> Self {
+        let open = || AtomicU32::new(Cut::OPEN.bits());
+        Self {
+            cuts: Cuts {
+                published: AtomicU64::new(u64::MAX),
+                own: open(),
+                gateway: open(),
+                manager: open(),
+                window_ends_nanos: AtomicU64::new(0),
+            },
+            shards: (0..shards).map(|_| Shard::new()).collect(),
+            own_cause,
+            state: Mutex::new(State::new(settings)),
+        }
+    }
+
+    /// Whether a request of this value goes on, counted in the worker's shard. `now` is when it arrived.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what is not below the effective cut.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such shard.
+    #[inline]
+    pub fn decide(&self, shard: usize, now: Timestamp, value: Value) -> Result<(), Refusal> {
+        let (enforced, counted) = self.published();
+        let shard = &self.shards[shard];
+        if counted.admits(value) {
+            shard.admit(value.level());
+            return Ok(());
+        }
+        self.turn_away(shard, now, value, enforced)
+    }
+
+    #[inline(never)]
+    fn turn_away(&self, shard: &Shard, now: Timestamp, value: Value, enforced: Cut) -> Result<(), Refusal> {
+        shard.refuse(value.level());
+        if enforced.admits(value) {
+            shard.spare();
+            return Ok(());
+        }
+        Err(Refusal { cut: enforced, ..self.refusal(self.cause(value), now, value) })
+    }
+
+    /// Whether a request of this value would be let through at present; counts nothing.
+    #[inline]
+    pub fn admits(&self, value: Value) -> bool {
+        self.published().0.admits(value)
+    }
+
+    /// A refusal for something other than the cuts, such as a full queue, with this gate's hint for a retry. The hint
+    /// never lies before the end of the present window, because the cut does not move until then.
+    pub fn refusal(&self, cause: Cause, now: Timestamp, value: Value) -> Refusal {
+        let cut = self.effective_cut();
+        let window_ends = Timestamp::from_nanos(self.cuts.window_ends_nanos.load(Relaxed));
+        let retry_after = retry_after(value, cut).max(window_ends.since(now)).min(LONGEST_HINT);
+        Refusal { cause, value, cut, retry_after }
+    }
+
+    /// Something left the queue after this time in it: dispatched, expired or pushed out.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such shard.
+    pub fn sample(&self, shard: usize, queuing: Duration) {
+        self.shards[shard].sample(queuing);
+    }
+
+    /// A request was answered. What expired or was lost is not.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such shard.
+    pub fn completed(&self, shard: usize) {
+        self.shards[shard].complete();
+    }
+
+    /// A regular look (every 10 ms) at whether all places behind this gate were taken: completions tell the capacity
+    /// only then.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such shard.
+    pub fn observe_limit(&self, shard: usize, at_limit: bool) {
+        self.shards[shard].look(at_limit);
+    }
+
+    /// Puts the gateway's own cut in force here.
+    pub fn set_gateway_cut(&self, cut: Cut) {
+        self.set(&self.cuts.gateway, cut);
+    }
+
+    /// Puts the manager's cap in force here.
+    pub fn set_manager_cap(&self, cut: Cut) {
+        self.set(&self.cuts.manager, cut);
+    }
+
+    /// The cut that refuses at present.
+    pub fn effective_cut(&self) -> Cut {
+        self.published().0
+    }
+
+    /// What the gate's own controller wants.
+    pub fn own_cut(&self) -> Cut {
+        load(&self.cuts.own)
+    }
+
+    /// Takes new settings. The cut stays where it is and the present window starts over.
+    pub fn reconfigure(&self, settings: GateSettings) {
+        let mut state = self.state();
+        state.count(&self.shards);
+        state.controller = settings.controller.build();
+        state.settings = settings;
+        state.window = Window::default();
+        state.virtual_queue = VirtualQueue::default();
+        self.publish(&state);
+    }
+
+    /// Closes the window if it is due and moves the cut. `oldest_waiting` is the age of the oldest request in the queue
+    /// (zero for none). One owner calls this about every 10 ms.
+    pub fn tick(&self, now: Timestamp, oldest_waiting: Duration) {
+        let mut state = self.state();
+        let sums = Sums::of(&self.shards).since(state.seen);
+        state.step_virtual_queue(now, &self.shards);
+        let State { window, settings, .. } = &mut *state;
+        let Some(elapsed) = window.due(now, sums.samples, settings) else { return };
+        window.reopen(now);
+        let window_ends = now + settings.window;
+        let own = state.close_window(elapsed, oldest_waiting, sums, self);
+        self.cuts.own.store(own.bits(), Relaxed);
+        self.cuts.window_ends_nanos.store(window_ends.as_nanos(), Relaxed);
+        self.publish(&state);
+    }
+
+    /// The gate at this moment.
+    pub fn snapshot(&self) -> GateSnapshot {
+        let mut state = self.state();
+        let State { tally, watched, totals, seen, .. } = &mut *state;
+        let decided = totals.decided + tally.pending(all(&self.shards, watched));
+        let completed = Sums::of(&self.shards).since(*seen).completed;
+        let completed_total = totals.completed + u64::from(completed);
+        GateSnapshot {
+            own: self.own_cut(),
+            effective: self.effective_cut(),
+            queuing: state.verdict.queuing,
+            overloaded: state.verdict.overloaded,
+            admitted_total: decided.admitted + decided.spared,
+            refused_total: decided.refused.saturating_sub(decided.spared),
+            would_refuse_total: decided.spared,
+            completed_total,
+            windows: state.totals.windows,
+            capacity_per_second: state.capacity.per_second(),
+            mode: state.settings.mode,
+        }
+    }
+
+    /// Counts the decisions of other gates as load of this one, instead of those of the gates so far.
+    pub(super) fn watch(&self, gates: Vec<Arc<Self>>) {
+        let mut state = self.state();
+        state.count(&self.shards);
+        state.watched = gates;
+        let State { tally, watched, .. } = &mut *state;
+        tally.start_from(all(&self.shards, watched));
+    }
+
+    /// Puts this gate's own cut in force at the gates that it watches. A dry run has none to put in force.
+    pub(super) fn pass_on(&self) {
+        let state = self.state();
+        let cut = match state.settings.mode {
+            GateMode::Enforce => self.own_cut(),
+            GateMode::DryRun => Cut::OPEN,
+        };
+        state.watched.iter().for_each(|gate| gate.set_gateway_cut(cut));
+    }
+
+    pub(super) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    fn published(&self) -> (Cut, Cut) {
+        let both = self.cuts.published.load(Relaxed);
+        (Cut::from_bits((both >> 32) as u32), Cut::from_bits(both as u32))
+    }
+
+    fn set(&self, place: &AtomicU32, cut: Cut) {
+        if place.swap(cut.bits(), Relaxed) != cut.bits() {
+            self.publish(&self.state());
+        }
+    }
+
+    /// Joins the cuts. Under the state's lock, so that the last change is what stays published.
+    fn publish(&self, state: &State) {
+        let others = self.others();
+        let counted = others.min(self.own_cut());
+        let enforced = match state.settings.mode {
+            GateMode::Enforce => counted,
+            GateMode::DryRun => others,
+        };
+        let both = u64::from(enforced.bits()) << 32 | u64::from(counted.bits());
+        self.cuts.published.store(both, Relaxed);
+    }
+
+    fn others(&self) -> Cut {
+        load(&self.cuts.gateway).min(load(&self.cuts.manager))
+    }
+
+    /// The strictest cut is the cause: nothing changes for this value before that one moves.
+    fn cause(&self, value: Value) -> Cause {
+        let (gateway, manager) = (load(&self.cuts.gateway), load(&self.cuts.manager));
+        if manager < gateway && !manager.admits(value) && manager < self.own_cut() {
+            Cause::ManagerCap
+        } else if !gateway.admits(value) && gateway < self.own_cut() {
+            Cause::GatewayCut
+        } else {
+            self.own_cause
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Counters and cuts stay usable whatever a panicking owner left behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn load(cut: &AtomicU32) -> Cut {
+    Cut::from_bits(cut.load(Relaxed))
+}
+
+/// The gate's own shards and those of the gates it watches.
+fn all<'a>(own: &'a [Shard], watched: &'a [Arc<Gate>]) -> impl Iterator<Item = &'a Shard> {
+    own.iter().chain(watched.iter().flat_map(|gate| &gate.shards))
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("own", &self.own_cut()).field("effective", &self.effective_cut()).finish()
+    }
+}
+
+impl State {
+    fn new(settings: GateSettings) -> Self {
+        Self {
+            controller: settings.controller.build(),
+            settings,
+            window: Window::default(),
+            seen: Sums::default(),
+            tally: Tally::new(),
+            capacity: Capacity::default(),
+            virtual_queue: VirtualQueue::default(),
+            virtually_admitted: 0,
+            watched: Vec::new(),
+            verdict: Verdict::default(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Ends the period of the tally and the sums, and adds them to the totals.
+    fn count(&mut self, shards: &[Shard]) -> Decided {
+        let decided = self.tally.read_shards(all(shards, &self.watched));
+        let sums = Sums::of(shards);
+        self.totals.decided = self.totals.decided + decided;
+        self.totals.completed += u64::from(sums.since(self.seen).completed);
+        self.seen = sums;
+        self.virtually_admitted = 0;
+        decided
+    }
+
+    fn step_virtual_queue(&mut self, now: Timestamp, shards: &[Shard]) {
+        if self.settings.mode == GateMode::DryRun {
+            let admitted = self.tally.pending(all(shards, &self.watched)).admitted;
+            let arrivals = u32::try_from(admitted - self.virtually_admitted.min(admitted)).unwrap_or(u32::MAX);
+            self.virtually_admitted = admitted;
+            self.virtual_queue.step(now, arrivals, self.capacity.per_second());
+        }
+    }
+
+    /// Judges the window that ends now. Returns the own cut for the next one.
+    fn close_window(&mut self, elapsed: Duration, oldest: Duration, mut sums: Sums, gate: &Gate) -> Cut {
+        let decided = self.count(&gate.shards);
+        if !self.watched.is_empty() {
+            // What the watched gates let through was served by this process in the same window.
+            sums.completed = u32::try_from(decided.admitted).unwrap_or(u32::MAX);
+            sums.completed_at_limit = (f64::from(sums.completed) * sums.share_at_limit()) as u32;
+        }
+        self.capacity.on_window(elapsed, sums.share_at_limit(), sums.completed_at_limit);
+        let detector = Detector::new(self.settings.target);
+        self.verdict = match self.settings.mode {
+            GateMode::Enforce => detector.judge(sums.samples, Duration::from_nanos(sums.queuing_nanos), oldest),
+            GateMode::DryRun => {
+                let (left, total, present) = self.virtual_queue.close_window();
+                detector.judge(left, total, present)
+            }
+        };
+        self.totals.windows += 1;
+        let cut = gate.own_cut();
+        self.controller.on_window(&WindowStats {
+            cut,
+            offered: self.tally.offered(),
+            admitted: self.tally.admitted(),
+            elapsed,
+            queuing: self.verdict.queuing,
+            overloaded: self.verdict.overloaded,
+            completed: sums.completed,
+            completed_at_limit: sums.completed_at_limit,
+            at_limit: sums.share_at_limit(),
+            frozen: gate.others() < cut,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

@@ -1,0 +1,51 @@
+//! What each of a service's outcomes means to the client: the one place that maps them.
+
+use std::time::Duration;
+
+use super::pending::Answer;
+use crate::{
+    admission::{Cause, Cut, Refusal, Value},
+    pb::service as pb,
+    request::Failure,
+};
+
+/// Reads an answer to a call of this value.
+pub(super) fn outcome(answer: pb::Answer, value: Value) -> Result<Answer, Failure> {
+    let pb::Answer { detail, handler_us, payload, .. } = answer;
+    let retry_after = Duration::from_millis(answer.retry_after_ms.into());
+    match pb::AnswerOutcome::try_from(answer.outcome) {
+        Ok(pb::AnswerOutcome::Replied) => Ok(Answer { payload, handler_us }),
+        Ok(pb::AnswerOutcome::Refused) => Err(Failure::RefusedByService { detail, retry_after }),
+        Ok(pb::AnswerOutcome::Failed) => Err(Failure::Failed { detail }),
+        Ok(pb::AnswerOutcome::Misplaced) => Err(Failure::Misplaced { detail }),
+        Ok(pb::AnswerOutcome::Expired) => {
+            Err(Refusal { cause: Cause::Expired, value, cut: Cut::OPEN, retry_after }.into())
+        }
+        // A service that is newer than this gateway: it may have run.
+        Err(_) => Err(Failure::Failed { detail: format!("unknown outcome {}", answer.outcome) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(outcome_code: i32) -> Result<Answer, Failure> {
+        let answer =
+            pb::Answer { outcome: outcome_code, detail: "why".into(), retry_after_ms: 250, ..pb::Answer::default() };
+        outcome(answer, Value::from_bits(9))
+    }
+
+    #[test]
+    fn every_outcome_says_whether_the_call_may_have_run() {
+        let detail = || "why".to_owned();
+        let retry_after = Duration::from_millis(250);
+        assert!(read(0).is_ok());
+        assert_eq!(read(1), Err(Failure::RefusedByService { detail: detail(), retry_after }));
+        assert_eq!(read(2), Err(Failure::Failed { detail: detail() }));
+        assert_eq!(read(3), Err(Failure::Misplaced { detail: detail() }));
+        let expired = Refusal { cause: Cause::Expired, value: Value::from_bits(9), cut: Cut::OPEN, retry_after };
+        assert_eq!(read(4), Err(Failure::Refused(expired)));
+        assert_eq!(read(99), Err(Failure::Failed { detail: "unknown outcome 99".into() }));
+    }
+}
