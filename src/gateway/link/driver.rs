@@ -63,7 +63,11 @@ async fn serve<G: Send + 'static>(
     }
     events(LinkEvent::Connected);
     while let Some(batch) = answers.message().await? {
-        if let Some(grants) = shared.receive(batch) {
+        let received = shared.receive(batch);
+        if received.completed > 0 {
+            events(LinkEvent::Completed(received.completed));
+        }
+        if let Some(grants) = received.grants {
             events(LinkEvent::Grants(grants));
         }
     }
