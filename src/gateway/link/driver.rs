@@ -63,11 +63,7 @@ async fn serve<G: Send + 'static>(
     }
     events(LinkEvent::Connected);
     while let Some(batch) = answers.message().await? {
-        let received = shared.receive(batch);
-        if received.completed > 0 {
-            events(LinkEvent::Completed(received.completed));
-        }
-        if let Some(grants) = received.grants {
+        if let Some(grants) = shared.receive(batch) {
             events(LinkEvent::Grants(grants));
         }
     }

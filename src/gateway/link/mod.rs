@@ -60,8 +60,6 @@ pub enum LinkEvent {
     Connected,
     /// How many calls may be unanswered from now on.
     Grants(usize),
-    /// Handlers have run for this many calls: the instance's capacity is told by these, not by refusals.
-    Completed(usize),
     /// The stream is gone; it is being dialed again unless the link was shut down.
     Lost,
 }

@@ -73,14 +73,6 @@ impl Phase {
     }
 }
 
-/// What a batch of answers brought beside the answers.
-pub(super) struct Received {
-    /// Calls whose handler has run.
-    pub(super) completed: usize,
-    /// New grants, if there are any.
-    pub(super) grants: Option<usize>,
-}
-
 impl<G> Shared<G> {
     /// A link that has no stream yet.
     pub(super) fn new(clock: Clock) -> Self {
@@ -217,10 +209,9 @@ impl<G> Shared<G> {
         was_open
     }
 
-    /// Resolves a batch of answers.
-    pub(super) fn receive(&self, answers: pb::Answers) -> Received {
+    /// Resolves a batch of answers; returns the grants if there are new ones.
+    pub(super) fn receive(&self, answers: pb::Answers) -> Option<usize> {
         let now = self.clock.now();
-        let mut completed = 0;
         let mut released = Released::default();
         let mut state = self.lock();
         state.cut = answers.cut.map_or(state.cut, Cut::from_bits);
@@ -230,13 +221,11 @@ impl<G> Shared<G> {
         for answer in answers.answers {
             let key = CallKey::from_id(answer.id);
             if let Some(value) = state.pending.value(key) {
-                let result = outcome(answer, value);
-                completed += usize::from(matches!(result, Ok(_) | Err(Failure::Failed { .. })));
-                state.pending.resolve(key, result, &mut released);
+                state.pending.resolve(key, outcome(answer, value), &mut released);
             }
         }
         self.settle(state, released);
-        Received { completed, grants }
+        grants
     }
 
     /// Takes no more calls; whether there is a stream on which to finish the others.
