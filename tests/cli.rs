@@ -1,6 +1,12 @@
 //! The program as it is typed: what it says, where it says it, and its exit code.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    process::Stdio,
+    time::Duration,
+};
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -100,7 +106,7 @@ fn load_travels_over_websockets_too() {
 #[test]
 fn the_warm_up_is_in_the_series_and_not_in_the_table() {
     let gateway = fake::start(fake::Service::default());
-    let report = load(gateway, "--rate 500 --warmup 1s --duration 1s --mix payment=1 --arrivals even");
+    let report = load(gateway, "--rate 500 --warmup 1s --duration 1s --mix payment=1 --arrivals even --threads 2");
     assert_eq!(number(&report, "/total/offered"), 500.0);
     let series = report["series"].as_array().unwrap();
     let offered: f64 = (0..series.len()).map(|at| number(&report, &format!("/series/{at}/businesses/0/offered"))).sum();
@@ -119,13 +125,31 @@ fn the_saturation_is_measured_before_its_multiple_is_offered() {
 
 #[test]
 fn what_a_lost_connection_leaves_unanswered_is_lost() {
-    let service =
-        fake::Service { workers: 64, work: Duration::from_millis(100), closes_after: 20, ..fake::Service::default() };
+    let service = fake::Service { workers: 64, work: Duration::from_millis(100), closes_after: 20 };
     let report = load(fake::start(service), "--rate 1000 --duration 1s --mix payment=1");
     assert!(number(&report, "/total/lost") > 0.0, "{report}");
     assert!(report["connections_lost"].as_object().is_some_and(|lost| !lost.is_empty()), "{report}");
     let ended = ["ok", "late", "unknown", "lost", "unsent"].map(|end| number(&report, &format!("/total/{end}")));
     assert_eq!(ended.iter().sum::<f64>(), number(&report, "/total/offered"), "{report}");
+}
+
+#[test]
+fn an_interrupt_ends_the_run_with_the_table_so_far() {
+    let gateway = fake::start(fake::Service::default());
+    let line = format!("load --addr {gateway} --rate 500 --duration 1h --mix payment=1 --allow-lag");
+    let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_dagor"))
+        .args(line.split(' '))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("offering")));
+    let kill = std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let rest: Vec<_> = lines.collect();
+    assert!(rest.iter().any(|line| line.contains("stopped early")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("offered") && line.contains("p99.9 ms")), "{rest:?}");
+    assert!(run.wait().unwrap().success());
 }
 
 #[test]
