@@ -22,6 +22,15 @@ pub trait Timed {
     fn deadline(&self) -> Timestamp;
 }
 
+/// Anything that a gate can decide on, and what goes on behind the gate.
+pub trait Admissible: Prioritized + Timed {
+    /// What goes on.
+    type Request;
+
+    /// Leaves the value behind.
+    fn into_request(self) -> Self::Request;
+}
+
 /// A request that has been given its value.
 #[derive(Clone, Debug)]
 pub struct Tagged<R> {
@@ -62,6 +71,14 @@ macro_rules! prioritized {
 
 prioritized!(Tagged);
 prioritized!(Admitted);
+
+impl<R: Timed> Admissible for Tagged<R> {
+    type Request = R;
+
+    fn into_request(self) -> R {
+        self.request
+    }
+}
 
 /// How a request ended that got no reply from its logic service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -189,6 +189,17 @@ fn names_are_short_plain_and_given_once() {
 }
 
 #[test]
+fn lists_and_faults_are_bounded() {
+    let business = |code: u32| format!("[[business]]\nname = \"b{code}\"\ncode = {code}\n");
+    let many: String = (2..515).map(business).collect();
+    assert_eq!(faults_of(&many), ["1537:1 business[512]: a policy holds at most 512 businesses"]);
+    let odd: String = (0..1000).map(|key| format!("k{key} = 1\n")).collect();
+    let faults = Policy::parse("odd.toml", &odd).unwrap_err();
+    assert_eq!((faults.total(), faults.iter().count()), (1000, 100));
+    assert!(faults.render(false).ends_with("\n1000 faults in the policy, the first 100 are shown\n"));
+}
+
+#[test]
 fn with_several_services_a_business_names_its_own() {
     let text = "[[service]]\nname = \"a\"\n[[service]]\nname = \"b\"\n[[business]]\nname = \"x\"\ncode = 2\n";
     assert_eq!(faults_of(text), ["5:1 business[0]: there are several services: which one answers this?"]);

@@ -49,7 +49,7 @@ pub struct ClientArgs {
     /// How long a request may take, in seconds; without it the gateway's own limit holds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
-    /// Send this one request, print its reply and leave.
+    /// Send this one request, print its reply and leave. Without a colon all of it is the text.
     #[arg(long, value_name = "BUSINESS:TEXT")]
     send: Option<String>,
 }
@@ -126,31 +126,23 @@ impl ClientArgs {
         }
     }
 
-    /// Splits a line at its separator where what stands before it is a business, else takes the default one.
-    fn parse<'a>(
-        &self,
-        client: &Client,
-        line: &'a str,
-        separator: char,
-    ) -> Result<(BusinessCode, &'a str), ClientCommandError> {
-        let named = line.split_once(separator).and_then(|(name, text)| Some((client.business(name)?, text)));
-        if let Some(named) = named {
-            return Ok(named);
-        }
-        match client.business(&self.business) {
-            Some(business) => Ok((business, line)),
-            None => Err(unknown(client, &self.business)),
-        }
+    /// The business and the text of a line: the business is named where the line starts with a name that exists.
+    fn parse_line<'a>(&self, client: &Client, line: &'a str) -> Result<(BusinessCode, &'a str), ClientCommandError> {
+        let named = line.split_once(' ').and_then(|(name, text)| Some((client.business(name)?, text)));
+        named.map_or_else(|| Ok((find(client, &self.business)?, line)), Ok)
     }
 }
 
-fn unknown(client: &Client, name: &str) -> ClientCommandError {
-    let known: Vec<_> = client.session().businesses.iter().map(|business| business.name.as_str()).collect();
-    ClientCommandError::UnknownBusiness { name: name.to_owned(), known: known.join(", ") }
+fn find(client: &Client, name: &str) -> Result<BusinessCode, ClientCommandError> {
+    client.business(name).ok_or_else(|| {
+        let known: Vec<_> = client.session().businesses.iter().map(|business| business.name.as_str()).collect();
+        ClientCommandError::UnknownBusiness { name: name.to_owned(), known: known.join(", ") }
+    })
 }
 
 async fn send_once(client: &Client, args: &ClientArgs, request: &str) -> Result<(), ClientCommandError> {
-    let (business, text) = args.parse(client, request, ':')?;
+    let (name, text) = request.split_once(':').unwrap_or((&args.business, request));
+    let business = find(client, name)?;
     let reply = client.request(business, Bytes::copy_from_slice(text.as_bytes()), args.timeout).await?;
     writeln!(anstream::stdout(), "{}", printable(&reply.payload))?;
     Ok(())
@@ -191,7 +183,7 @@ impl Conversation {
 
     /// Sends a line, if it can be sent; what is wrong with it goes to standard error.
     fn send(&self, line: String) -> Option<impl Future<Output = (Timestamp, Result<Reply, RequestError>)> + use<>> {
-        let (business, text) = match self.args.parse(&self.client, &line, ' ') {
+        let (business, text) = match self.args.parse_line(&self.client, &line) {
             Ok(parsed) => parsed,
             Err(error) => {
                 let _gone = writeln!(anstream::stderr(), "{error}");

@@ -5,7 +5,7 @@
 //! protocol bounds it: in the connection.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -18,7 +18,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{CloseReason, Connection, Event, Goaway, Push, Reply, RequestError, Session, transport::Link};
+use super::{CloseReason, Connection, Event, Goaway, Reply, RequestError, Session, pushes::PushQueue, transport::Link};
 use crate::{
     clock::{Clock, Timestamp},
     id::MessageId,
@@ -46,54 +46,12 @@ pub(super) struct Inner {
     task: Option<Waker>,
 }
 
-/// Pushes that wait for their receiver: bounded, the oldest is dropped for the newest.
-#[derive(Debug)]
-pub(super) struct PushQueue {
-    queue: VecDeque<Push>,
-    capacity: usize,
-    pub(super) receiver: Option<Waker>,
-    /// Whether there is anyone to receive them.
-    pub(super) wanted: bool,
-    pub(super) dropped: u64,
-}
-
-impl PushQueue {
-    fn put(&mut self, push: Push) {
-        if !self.wanted {
-            return;
-        }
-        if self.queue.len() >= self.capacity {
-            self.queue.pop_front();
-            self.dropped += 1;
-        }
-        self.queue.push_back(push);
-        if let Some(receiver) = self.receiver.take() {
-            receiver.wake();
-        }
-    }
-
-    pub(super) fn take(&mut self) -> Option<Push> {
-        let push = self.queue.pop_front();
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
-        push
-    }
-}
-
 impl Shared {
     pub(super) fn new(connection: Connection, push_capacity: usize, clock: Clock) -> Arc<Self> {
-        let pushes = PushQueue {
-            queue: VecDeque::new(),
-            capacity: push_capacity.max(1),
-            receiver: None,
-            wanted: true,
-            dropped: 0,
-        };
         let inner = Inner {
             connection,
             waiting: HashMap::new(),
-            pushes,
+            pushes: PushQueue::new(push_capacity),
             goaway: None,
             ended: None,
             welcomed: None,
@@ -139,9 +97,7 @@ impl Inner {
     fn end(&mut self, reason: CloseReason, closed: &Notify) {
         debug!(%reason, "connection ended");
         self.ended = Some(reason);
-        if let Some(receiver) = self.pushes.receiver.take() {
-            receiver.wake();
-        }
+        self.pushes.wake_receiver();
         closed.notify_waiters();
     }
 }

@@ -1,5 +1,5 @@
-//! What an app holds: a [`Client`] to ask with, a [`Pushes`] to listen with. The connection ends when the last `Client`
-//! is dropped.
+//! What an app holds: a [`Client`] to ask with, a [`Pushes`] to listen with. The connection ends when the last
+//! `Client` is dropped.
 
 use std::{
     future::poll_fn,
@@ -13,7 +13,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    ClientConfig, CloseReason, ConnectError, Connection, Goaway, Login, NewRequest, Push, Reply, RequestError, Session,
+    ClientConfig, CloseReason, ConnectError, Connection, Goaway, Login, NewRequest, Pushes, Reply, RequestError,
+    Session,
     driver::{Driver, Shared},
     transport::Link,
 };
@@ -163,45 +164,8 @@ async fn login(config: ClientConfig, clock: Clock) -> Result<(Client, Pushes), C
     let mut driver = Driver::new(Arc::clone(&shared), link);
     let session = poll_fn(|cx| driver.poll_login(cx)).await.map_err(ConnectError::Closed)?;
     tokio::spawn(driver);
-    let pushes = Pushes(Arc::clone(&shared));
+    let pushes = Pushes::new(Arc::clone(&shared));
     Ok((Client { handle: Arc::new(Handle(shared)), session }, pushes))
-}
-
-/// The pushes of a connection, in the order of their arrival. At most [`ClientConfig::push_capacity`] wait; one more
-/// drops the oldest. Dropping this discards them all; it does not keep the connection open.
-#[derive(Debug)]
-pub struct Pushes(Arc<Shared>);
-
-impl Pushes {
-    /// The next push; `None` when the connection has ended and none is left.
-    pub async fn recv(&mut self) -> Option<Push> {
-        poll_fn(|cx| self.poll_recv(cx)).await
-    }
-
-    /// How many were dropped because too many waited.
-    pub fn dropped(&self) -> u64 {
-        self.0.lock().pushes.dropped
-    }
-
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Push>> {
-        let mut inner = self.0.lock();
-        if let Some(push) = inner.pushes.take() {
-            return Poll::Ready(Some(push));
-        }
-        if inner.ended.is_some() {
-            return Poll::Ready(None);
-        }
-        inner.pushes.receiver = Some(cx.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl Drop for Pushes {
-    fn drop(&mut self) {
-        let mut inner = self.0.lock();
-        inner.pushes.wanted = false;
-        while inner.pushes.take().is_some() {}
-    }
 }
 
 /// A request on its way; resolves to its reply.

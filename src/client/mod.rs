@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Reading order: `event` (what goes in and comes out), `connection` and `open` (the states), `liveness`, `tries` and
-//! `session` (their parts), `transport`, `driver`, `handle`. Everything up to `session` is free of sockets, clocks and
+//! `session` (their parts), `transport`, `driver`, `pushes`, `handle`. Everything up to `session` is free of sockets, clocks and
 //! tasks, so whole conversations run in a test in microseconds.
 
 mod config;
@@ -27,6 +27,7 @@ mod event;
 mod handle;
 mod liveness;
 mod open;
+mod pushes;
 mod session;
 mod transport;
 mod tries;
@@ -35,5 +36,6 @@ pub use config::{ClientConfig, TransportKind};
 pub use connection::Connection;
 pub use error::{CloseReason, ConnectError, ProtocolError, RequestError, Verdict};
 pub use event::{Event, Goaway, Login, NewRequest, Push, Reply, Token};
-pub use handle::{Client, Pushes, Response};
+pub use handle::{Client, Response};
+pub use pushes::Pushes;
 pub use session::{Alternative, Business, Session};

@@ -4,10 +4,13 @@
 
 /// The bodies of the client protocol's frames, `proto/client.proto`.
 #[cfg(feature = "wire")]
+#[rustfmt::skip]
 pub mod client;
 /// The link to managers, `proto/manager.proto`.
 #[cfg(feature = "gateway")]
+#[rustfmt::skip]
 pub mod manager;
 /// The link to logic services, `proto/service.proto`.
 #[cfg(feature = "service")]
+#[rustfmt::skip]
 pub mod service;

@@ -84,6 +84,7 @@ pub(super) struct GateText {
 /// `[[tier]]`
 #[derive(Debug, Default)]
 pub(super) struct TierText {
+    pub(super) place: Place,
     pub(super) name: Option<At<String>>,
     pub(super) levels: Option<At<(u64, u64)>>,
 }
@@ -91,6 +92,7 @@ pub(super) struct TierText {
 /// `[[service]]`
 #[derive(Debug, Default)]
 pub(super) struct ServiceText {
+    pub(super) place: Place,
     pub(super) name: Option<At<String>>,
     pub(super) balance: Option<At<String>>,
     pub(super) gate: GateText,
@@ -206,7 +208,7 @@ impl GateText {
 
 impl TierText {
     fn read(mut table: Table<'_>) -> Self {
-        let read = Self { name: table.text("name"), levels: table.pair("levels") };
+        let read = Self { place: table.place.clone(), name: table.text("name"), levels: table.pair("levels") };
         table.require(&["name", "levels"]);
         table.finish();
         read
@@ -216,6 +218,7 @@ impl TierText {
 impl ServiceText {
     fn read(mut table: Table<'_>) -> Self {
         let mut read = Self {
+            place: table.place.clone(),
             name: table.text("name"),
             balance: table.text("balance"),
             gate: table.table("gate").map(GateText::read).unwrap_or_default(),

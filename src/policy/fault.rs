@@ -6,6 +6,9 @@ use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippe
 
 use super::source::Sources;
 
+/// How many faults are kept; a file of another kind altogether has no end of them.
+const MAX_FAULTS: usize = 100;
+
 /// One fault of a policy file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -32,21 +35,27 @@ impl Fault {
     }
 }
 
-/// All faults of a policy, in the order of its files and lines. Never empty.
+/// All faults of a policy (the first hundred), in the order of its files and lines. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
     list: Vec<Fault>,
+    total: usize,
     sources: Option<Sources>,
 }
 
 impl Faults {
     pub(super) fn one(fault: Fault) -> Self {
-        Self { list: vec![fault], sources: None }
+        Self { list: vec![fault], total: 1, sources: None }
     }
 
     /// The faults.
     pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
         self.list.iter()
+    }
+
+    /// How many there are, also of those that were not kept.
+    pub fn total(&self) -> usize {
+        self.total
     }
 
     /// The faults with the lines that they are in, the way rustc shows them; `color` for a terminal.
@@ -57,8 +66,9 @@ impl Faults {
             out.push_str(&self.render_one(&renderer, fault));
             out.push_str("\n\n");
         }
-        let count = self.list.len();
-        out.push_str(&format!("{count} fault{} in the policy\n", if count == 1 { "" } else { "s" }));
+        let (total, plural) = (self.total, if self.total == 1 { "" } else { "s" });
+        let shown = if total > MAX_FAULTS { format!(", the first {MAX_FAULTS} are shown") } else { String::new() };
+        out.push_str(&format!("{total} fault{plural} in the policy{shown}\n"));
         out
     }
 
@@ -122,13 +132,14 @@ impl Collector {
             return Ok(());
         }
         self.list.sort_by_key(|(place, ..)| (place.file, place.span.start));
-        let list = self.list.into_iter().map(|(place, message, suggestion)| {
+        let total = self.list.len();
+        let list = self.list.into_iter().take(MAX_FAULTS).map(|(place, message, suggestion)| {
             let Some(source) = sources.get(place.file) else { return Fault::of_file(String::new(), message) };
             let span = within_one_line(&source.text, place.span);
             let (line, column) = line_and_column(&source.text, span.start);
             Fault { file: source.name.clone(), line, column, key_path: place.path, message, suggestion, span }
         });
-        Err(Faults { list: list.collect(), sources: Some(sources.clone()) })
+        Err(Faults { list: list.collect(), total, sources: Some(sources.clone()) })
     }
 }
 

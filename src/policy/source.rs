@@ -80,7 +80,8 @@ impl Sources {
     }
 }
 
-fn unreadable(path: &Path, why: &str) -> Faults {
+/// The fault of a file that no policy can be made of.
+pub(super) fn unreadable(path: &Path, why: &str) -> Faults {
     Faults::one(Fault::of_file(path.display().to_string(), format!("cannot use this policy: {why}")))
 }
 

@@ -22,14 +22,14 @@ use tokio::{
 
 use super::{
     fault::Faults,
-    source::Sources,
+    source::{Sources, unreadable},
     store::{Applied, PolicyStore},
     table::Revision,
 };
 use crate::clock;
 
-/// How long a new content must stay the same before it is taken in: an editor that truncates and then writes leaves an
-/// empty file behind for a moment, which would be a valid policy if it held a comment.
+/// How long a new content must stay the same before it is taken in: an editor that truncates and then writes leaves the
+/// beginning of a file behind for a moment, which may be a valid policy.
 const SETTLE: Duration = Duration::from_millis(200);
 /// A file that changes at each of this many looks in a row is left to the next poll.
 const SETTLE_LOOKS: usize = 10;
@@ -125,8 +125,10 @@ where
 
 /// Reads the files where a slow network file system keeps no runtime waiting.
 async fn read(path: PathBuf) -> Read {
-    let read = tokio::task::spawn_blocking(move || Sources::read(&path));
-    read.await.expect("reading files does not panic and is not aborted")
+    let from = path.clone();
+    let read = tokio::task::spawn_blocking(move || Sources::read(&from)).await;
+    // Only a runtime that shuts down gives an error here.
+    read.unwrap_or_else(|error| Err(unreadable(&path, &error.to_string())))
 }
 
 /// The watched directories: the one that holds the policy, and the policy itself if it is one.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use dagor::{
-    client::{Client, ClientConfig, CloseReason, ConnectError, RequestError, TransportKind},
+    client::{Client, ClientConfig, CloseReason, ConnectError, ProtocolError, RequestError, TransportKind},
     pb::client as pb,
     wire::{self, Kind, Reason},
 };
@@ -228,6 +228,14 @@ async fn a_websocket_close_code_tells_the_reason() {
     stream.as_mut().close(Some(frame)).await.unwrap();
     let CloseReason::Refused { verdict, .. } = client.closed().await else { panic!("no reason") };
     assert_eq!(verdict.reason(), Some(Reason::Draining));
+}
+
+#[tokio::test]
+async fn a_text_message_breaks_the_protocol() {
+    let (client, _pushes, mut peer) = connected(TransportKind::WebSocket).await;
+    let Stream::WebSocket(stream) = &mut peer.stream else { panic!("not a WebSocket") };
+    stream.send(Message::text("hello")).await.unwrap();
+    assert!(matches!(client.closed().await, CloseReason::Protocol(ProtocolError::WebSocket(_))));
 }
 
 #[tokio::test]

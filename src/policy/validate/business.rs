@@ -32,12 +32,20 @@ const DEFAULT_BUSINESS: Business = Business {
     timeout: defaults::TIMEOUT,
 };
 
+/// A tier holds at least one level.
+const MAX_TIERS: usize = USER_LEVELS as usize;
+/// Each service has a gate, which counts 8192 levels per worker.
+const MAX_SERVICES: usize = 64;
+/// Every client is sent the table of them at login.
+const MAX_BUSINESSES: usize = 512;
+
 const LAST_USER_LEVEL: u64 = USER_LEVELS as u64 - 1;
 const LAST_PRIORITY: u64 = BUSINESS_PRIORITIES as u64 - 1;
 
 impl Checker<'_> {
     /// The tiers; one for everybody if none is written.
     pub(super) fn tiers(&mut self, texts: &[TierText]) -> Vec<Tier> {
+        let texts = self.at_most(texts, MAX_TIERS, "tiers", |text| &text.place);
         let mut tiers: Vec<Tier> = Vec::new();
         for (index, text) in texts.iter().enumerate() {
             let levels = self.levels(text.levels.as_ref(), &tiers);
@@ -70,6 +78,7 @@ impl Checker<'_> {
 
     /// The services; one with every default if none is written.
     pub(super) fn services(&mut self, texts: &[ServiceText]) -> Vec<Service> {
+        let texts = self.at_most(texts, MAX_SERVICES, "services", |text| &text.place);
         let mut services = Vec::new();
         let balances = [("user-hash", Balance::UserHash), ("least-loaded", Balance::LeastLoaded)];
         for (index, text) in texts.iter().enumerate() {
@@ -88,6 +97,7 @@ impl Checker<'_> {
 
     /// The businesses by code, `login` first; beside it one for everything if none is written.
     pub(super) fn businesses(&mut self, texts: &[BusinessText], scope: &Scope<'_>) -> Vec<Business> {
+        let texts = self.at_most(texts, MAX_BUSINESSES, "businesses", |text| &text.place);
         let mut businesses: Vec<Business> = Vec::new();
         for (index, text) in texts.iter().enumerate() {
             let business = self.business(text, &texts[..index], scope);

@@ -108,6 +108,20 @@ impl Checker<'_> {
         }
     }
 
+    /// The first `limit` of a list; a longer one is a fault.
+    pub(super) fn at_most<'t, T>(
+        &mut self,
+        texts: &'t [T],
+        limit: usize,
+        what: &str,
+        place: impl Fn(&T) -> &Place,
+    ) -> &'t [T] {
+        if let Some(first_too_many) = texts.get(limit) {
+            self.faults.add(place(first_too_many), format!("a policy holds at most {limit} {what}"));
+        }
+        &texts[..texts.len().min(limit)]
+    }
+
     /// Notes a contradiction between settings at the first of them that was written. If none was, the defaults would
     /// contradict each other, which a test excludes.
     pub(super) fn contradiction(&mut self, holds: bool, written: &[Option<&Place>], message: impl FnOnce() -> String) {

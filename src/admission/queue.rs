@@ -1,0 +1,263 @@
+//! A bounded queue ordered by level, then by arrival: the best waits in front, and when it is full the worst makes room.
+//!
+//! Pure: it knows neither tasks nor places. Whoever drives it takes the best out when a place becomes free and tells
+//! each of its items what became of it. With one level for all it is first in, first out.
+
+use std::collections::BTreeMap;
+
+use super::{Cause, Level, drain::DrainRate, fenwick::LevelCounts};
+use crate::clock::Timestamp;
+
+/// What the queue knows of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Its importance. The grain decides at the gate only; here the first of a level comes first.
+    pub level: Level,
+    /// When it arrived at this process.
+    pub arrived: Timestamp,
+    /// When its answer is of no use any more.
+    pub deadline: Timestamp,
+}
+
+/// Where a request stands in the line: the best is the smallest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(Level, u64);
+
+/// A request that is out of the line.
+#[derive(Debug)]
+pub struct Left<T> {
+    /// Where it stood.
+    pub position: Position,
+    /// What was known of it.
+    pub ticket: Ticket,
+    /// What was kept with it.
+    pub item: T,
+}
+
+/// The waiting requests.
+#[derive(Debug)]
+pub struct Line<T> {
+    capacity: usize,
+    waiting: BTreeMap<Position, (Ticket, T)>,
+    counts: LevelCounts,
+    drain: DrainRate,
+    joined: u64,
+    /// No deadline in the line is earlier.
+    earliest_deadline: Timestamp,
+}
+
+impl<T> Line<T> {
+    /// An empty line of at most `capacity` requests; with 0 nothing ever waits.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            waiting: BTreeMap::new(),
+            counts: LevelCounts::new(),
+            drain: DrainRate::default(),
+            joined: 0,
+            earliest_deadline: Timestamp::MAX,
+        }
+    }
+
+    /// Puts a request in line. If the line is full, the worst request leaves it for a better one and is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::Expired`] if its time has passed, [`Cause::TooLate`] if it would pass behind what is before it at the
+    /// measured drain rate, [`Cause::QueueFull`] if everything in the full line is at least as important.
+    pub fn join(&mut self, now: Timestamp, ticket: Ticket, item: T) -> Result<(Position, Option<Left<T>>), Cause> {
+        if ticket.deadline <= now {
+            return Err(Cause::Expired);
+        }
+        if self.would_be_late(now, ticket) {
+            return Err(Cause::TooLate);
+        }
+        let pushed_out = if self.waiting.len() < self.capacity { None } else { Some(self.make_room(ticket.level)?) };
+        let position = Position(ticket.level, self.joined);
+        self.joined += 1;
+        self.waiting.insert(position, (ticket, item));
+        self.counts.add(ticket.level);
+        self.earliest_deadline = self.earliest_deadline.min(ticket.deadline);
+        self.drain.observe(now, true);
+        Ok((position, pushed_out))
+    }
+
+    /// Takes the best request out. The caller looks at its deadline and says with [`Line::dispatched`] if it goes on.
+    pub fn take_best(&mut self) -> Option<Left<T>> {
+        let (position, (ticket, item)) = self.waiting.pop_first()?;
+        self.counts.remove(ticket.level);
+        Some(Left { position, ticket, item })
+    }
+
+    /// A request that was taken out goes on: the line drains.
+    pub fn dispatched(&mut self) {
+        self.drain.dispatched();
+    }
+
+    /// Takes a request out that does not want to wait any longer.
+    pub fn leave(&mut self, position: Position) -> Option<Left<T>> {
+        let (ticket, item) = self.waiting.remove(&position)?;
+        self.counts.remove(ticket.level);
+        Some(Left { position, ticket, item })
+    }
+
+    /// Takes out everything whose deadline has passed.
+    pub fn take_expired(&mut self, now: Timestamp) -> Vec<Left<T>> {
+        if now < self.earliest_deadline {
+            return Vec::new();
+        }
+        let late = self.waiting.iter().filter(|(_, (ticket, _))| ticket.deadline <= now);
+        let positions: Vec<_> = late.map(|(&position, _)| position).collect();
+        let left = positions.into_iter().filter_map(|position| self.leave(position)).collect();
+        let deadlines = self.waiting.values().map(|(ticket, _)| ticket.deadline);
+        self.earliest_deadline = deadlines.min().unwrap_or(Timestamp::MAX);
+        left
+    }
+
+    /// To be called after anything left, and regularly: measures the drain rate.
+    pub fn observe(&mut self, now: Timestamp) {
+        self.drain.observe(now, !self.waiting.is_empty());
+    }
+
+    /// What is kept with a waiting request.
+    pub fn item_mut(&mut self, position: Position) -> Option<&mut T> {
+        self.waiting.get_mut(&position).map(|(_, item)| item)
+    }
+
+    /// When the oldest waiting request arrived.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.waiting.values().map(|(ticket, _)| ticket.arrived).min()
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Dispatches per second of backlogged time, once known.
+    pub fn drain_per_second(&self) -> Option<f64> {
+        self.drain.per_second()
+    }
+
+    fn would_be_late(&self, now: Timestamp, ticket: Ticket) -> bool {
+        let ahead = self.counts.through(ticket.level);
+        self.drain.wait(ahead).is_some_and(|wait| now + wait >= ticket.deadline)
+    }
+
+    fn make_room(&mut self, level: Level) -> Result<Left<T>, Cause> {
+        match self.waiting.last_key_value() {
+            Some((&worst, _)) if level < worst.0 => self.leave(worst).ok_or(Cause::QueueFull),
+            _ => Err(Cause::QueueFull),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
+    const MILLI: Duration = Duration::from_millis(1);
+
+    fn ticket(level: usize) -> Ticket {
+        within(level, 500 * MILLI)
+    }
+
+    fn within(level: usize, timeout: Duration) -> Ticket {
+        Ticket { level: Level::from_index(level), arrived: NOW, deadline: NOW + timeout }
+    }
+
+    fn drained(mut line: Line<u32>) -> Vec<u32> {
+        std::iter::from_fn(|| line.take_best().map(|left| left.item)).collect()
+    }
+
+    #[test]
+    fn the_best_level_goes_first_and_in_a_level_the_first() {
+        let mut line = Line::new(8);
+        for (item, level) in [(0, 7), (1, 3), (2, 7), (3, 3)] {
+            line.join(NOW, ticket(level), item).unwrap();
+        }
+        assert_eq!(drained(line), [1, 3, 0, 2]);
+    }
+
+    #[test]
+    fn a_full_line_gives_up_the_last_of_its_worst_for_a_better_one() {
+        let mut line = Line::new(2);
+        line.join(NOW, ticket(5), 0).unwrap();
+        line.join(NOW, ticket(5), 1).unwrap();
+        assert_eq!(line.join(NOW, ticket(5), 2).unwrap_err(), Cause::QueueFull);
+        let (_, pushed_out) = line.join(NOW, ticket(4), 3).unwrap();
+        assert_eq!(pushed_out.unwrap().item, 1);
+        assert_eq!(drained(line), [3, 0]);
+    }
+
+    #[test]
+    fn with_a_capacity_of_zero_nothing_waits() {
+        assert_eq!(Line::new(0).join(NOW, ticket(0), 0).unwrap_err(), Cause::QueueFull);
+    }
+
+    #[test]
+    fn what_is_too_late_never_joins() {
+        let mut line = Line::new(99);
+        assert_eq!(line.join(NOW, within(0, Duration::ZERO), 0).unwrap_err(), Cause::Expired);
+        // One dispatch each 10 ms.
+        for step in 0..=16 {
+            line.join(NOW + MILLI * 10 * step, ticket(9), step).unwrap();
+            line.join(NOW + MILLI * 10 * step, ticket(9), step).unwrap();
+            line.take_best().unwrap();
+            line.dispatched();
+            line.observe(NOW + MILLI * 10 * step);
+        }
+        assert_eq!(line.len(), 17);
+        let now = NOW + MILLI * 160;
+        assert_eq!(line.join(now, within(9, 300 * MILLI), 0).unwrap_err(), Cause::TooLate);
+        assert!(line.join(now, within(8, 300 * MILLI), 0).is_ok(), "nothing is before it");
+    }
+
+    #[test]
+    fn expired_requests_are_taken_out_wherever_they_stand() {
+        let mut line = Line::new(8);
+        for (item, millis) in [(0, 30), (1, 10), (2, 20)] {
+            line.join(NOW, within(item as usize, MILLI * millis), item).unwrap();
+        }
+        assert!(line.take_expired(NOW + MILLI * 9).is_empty());
+        let items = |left: Vec<Left<u32>>| left.into_iter().map(|left| left.item).collect::<Vec<_>>();
+        assert_eq!(items(line.take_expired(NOW + MILLI * 20)), [1, 2]);
+        assert_eq!(items(line.take_expired(NOW + MILLI * 30)), [0]);
+        assert!(line.is_empty());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn nothing_is_lost_and_nothing_worse_stays_instead_of_something_better(
+            levels in prop::collection::vec(0..40_usize, 1..60), capacity in 0..20_usize,
+        ) {
+            let mut line = Line::new(capacity);
+            let mut out = Vec::new();
+            for (item, &level) in levels.iter().enumerate() {
+                match line.join(NOW, ticket(level), item as u32) {
+                    Ok((_, pushed_out)) => out.extend(pushed_out.map(|left| left.item)),
+                    Err(_) => out.push(item as u32),
+                }
+                prop_assert!(line.len() <= capacity);
+            }
+            let inside = drained(line);
+            prop_assert_eq!(inside.len() + out.len(), levels.len());
+            let level_of = |&item: &u32| levels[item as usize];
+            prop_assert!(inside.is_sorted_by_key(level_of));
+            let worst_inside = inside.iter().map(level_of).max();
+            prop_assert!(out.iter().map(level_of).min().is_none_or(|best| worst_inside.is_none_or(|w| w <= best)));
+        }
+    }
+}
