@@ -39,7 +39,7 @@ fn number(report: &Value, pointer: &str) -> f64 {
 fn help_lists_the_commands_on_standard_output() {
     let output = dagor("--help").assert().success().get_output().clone();
     let help = String::from_utf8(output.stdout).unwrap();
-    for text in ["client", "echo", "load", "policy", "Examples:", "Exit codes:"] {
+    for text in ["client", "echo", "gateway", "load", "policy", "serve", "Examples:", "Exit codes:"] {
         assert!(help.contains(text), "{help}");
     }
 }
@@ -64,6 +64,14 @@ fn a_sound_policy_is_shown_and_a_faulty_one_is_a_usage_error_with_its_place() {
     std::fs::write(file.path(), "[[busines]]\nname = \"a\"\n").unwrap();
     let said = stderr_of(&mut dagor(&format!("policy check {}", file.path().display())), 2);
     assert!(said.contains("busines") && said.contains(":1:") && said.contains("hint:"), "{said}");
+}
+
+#[test]
+fn a_gateway_does_not_listen_where_other_machines_could_log_in() {
+    for line in ["serve --listen 0.0.0.0:7400", "gateway --service main=127.0.0.1:1 --push 0.0.0.0:7402"] {
+        let said = stderr_of(&mut dagor(line), 2);
+        assert!(said.contains("only loopback") && said.contains("hint:"), "{said}");
+    }
 }
 
 #[test]
