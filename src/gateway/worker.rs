@@ -114,18 +114,16 @@ impl Worker {
     ) -> (InstanceHandle, layer::Queue<Dispatch>) {
         let gate = self.gateway.gates[service].clone();
         let settings = layer::QueueSettings { capacity, max_in_flight: places };
-        let (queue_layer, queue) =
-            layer::PlacedQueueLayer::pair(settings, gate.clone(), self.index, self.clock.clone());
+        let (queue_layer, queue) = layer::PlacedQueueLayer::pair(settings, gate, self.index, self.clock.clone());
         let config = LinkConfig {
             address: address.to_owned(),
             gateway: self.gateway.home.gateway.clone(),
             incarnation: self.gateway.home.incarnation,
             push_address: self.gateway.home.address.clone(),
         };
-        let (events, counted, shard) = (queue.clone(), gate.clone(), self.index);
+        let events = queue.clone();
         let link: LinkHandle<layer::Place> = Link::spawn(config, self.clock.clone(), move |event| match event {
             LinkEvent::Connected => events.set_places(places),
-            LinkEvent::Completed(calls) => (0..calls).for_each(|_| counted.completed(shard)),
             LinkEvent::Grants(grants) => events.set_places(grants),
             LinkEvent::Lost => events.refuse_all(crate::admission::Cause::NoInstance),
         });
