@@ -1,5 +1,7 @@
 //! `dagor`: a gateway that holds client connections and sheds the least important requests first.
 
+#[cfg(feature = "gateway")]
+pub mod admin;
 pub mod admission;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -16,6 +18,8 @@ pub mod load;
 pub mod pb;
 #[cfg(feature = "gateway")]
 pub mod policy;
+#[cfg(feature = "gateway")]
+pub mod registry;
 pub mod request;
 #[cfg(feature = "service")]
 pub mod service;

@@ -34,7 +34,7 @@ pub use cells::Tally;
 pub use controller::{Controller, WindowStats};
 pub use dagor_v3::DagorV3;
 pub use gate::{Gate, GateSnapshot};
-pub use level::{Cut, Level, Value};
+pub use level::{Cut, GRAIN_BITS, Level, Value};
 pub use own::OwnGate;
 pub use priority::{PriorityKey, UserHash};
 pub use refusal::{Cause, Refusal};

@@ -59,6 +59,11 @@ impl UserHash {
         Self(bits)
     }
 
+    /// The place as a number, to spread users by.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// The user level at a common time (since the Unix epoch) within a tier's levels, both included. All users move
     /// through their tier's range in [`SHIFT_CYCLE`], each changing level at a moment of its own.
     pub fn level(self, since_epoch: Duration, (first, last): (u8, u8)) -> u8 {

@@ -1,1 +1,41 @@
-//! The client SDK.
+//! The client SDK: a pure state machine for one connection, and a thin driver that gives it a socket and a clock.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use dagor::client::{Client, ClientConfig};
+//!
+//! let (client, mut pushes) = Client::connect(ClientConfig::new("127.0.0.1:7400", "alice")).await?;
+//! let message = client.business("message").ok_or("no such business")?;
+//! let reply = client.request(message, "hello".into(), None).await?;
+//! println!("{:?}", reply.payload);
+//! while let Some(push) = pushes.recv().await {
+//!     println!("{:?}", push.payload);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Reading order: `event` (what goes in and comes out), `connection` and `open` (the states), `liveness`, `tries` and
+//! `session` (their parts), `transport`, `driver`, `pushes`, `handle`. Everything up to `session` is free of sockets, clocks and
+//! tasks, so whole conversations run in a test in microseconds.
+
+mod config;
+mod connection;
+mod driver;
+mod error;
+mod event;
+mod handle;
+mod liveness;
+mod open;
+mod pushes;
+mod session;
+mod transport;
+mod tries;
+
+pub use config::{ClientConfig, TransportKind};
+pub use connection::Connection;
+pub use error::{CloseReason, ConnectError, ProtocolError, RequestError, Verdict};
+pub use event::{Event, Goaway, Login, NewRequest, Push, Reply, Token};
+pub use handle::{Client, Response};
+pub use pushes::Pushes;
+pub use session::{Alternative, Business, Session};

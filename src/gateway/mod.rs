@@ -1,2 +1,251 @@
-//! Listeners, transports, the two stacks, roster, dispatch, push.
+//! The gateway: sockets in, the two stacks, links to the logic services.
+//!
+//! ```text
+//!             connection stack                                  request stack
+//!  socket ─▶ limit ─▶ greet ─▶ tag ─▶ shed ─▶ login ─▶ route ─▶ heartbeat ─▶ session
+//!                                                                              │
+//!                  logic service ◀─ link ◀─ queue ◀─ instance ◀─ shed ◀─ tag ◀─┘
+//! ```
+//!
+//! Read [`stack`] first: both stacks are assembled there, one line per layer. [`worker`] is where they run, [`session`]
+//! where a connection lives, [`link`] the way to a logic service.
+
+pub mod balance;
+pub mod config;
+pub mod connection;
+pub mod counters;
+pub mod deadline;
+pub mod dispatch;
+pub mod establish;
+pub mod greet;
 pub mod link;
+pub mod login;
+mod porch;
+pub mod presence;
+pub mod push;
+pub mod request;
+pub mod roster;
+mod run;
+pub mod scratch;
+pub mod session;
+pub mod stack;
+pub mod transport;
+pub mod worker;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+pub use self::{
+    config::{GatewayConfig, PolicySource, StartError},
+    run::{Addresses, Running, start},
+};
+use self::{
+    connection::{ByteBudget, Connection},
+    counters::Outcome,
+    establish::millis,
+    request::Table,
+    roster::Roster,
+    worker::Worker,
+};
+use crate::{
+    admission::{Cut, Gate, Level, OwnGate, PriorityKey, Value},
+    clock::{Clock, unix_millis},
+    id::BusinessCode,
+    layer::limit::{LimitHandle, Limits},
+    pb::client as pb,
+    policy::{
+        PolicyStore,
+        table::{Connections, Policy, ServiceAddresses},
+    },
+    registry::{Home, Registry},
+    wire::Reason,
+};
+
+/// Devices that one user may have connected here.
+const MAX_DEVICES: usize = 16;
+
+/// For how long a client may go by the cuts that it was told.
+const CUTS_HOLD: Duration = Duration::from_secs(1);
+
+/// What the workers of a process share.
+pub struct Gateway {
+    /// Who this is.
+    pub home: Arc<Home>,
+    /// The process's clock.
+    pub clock: Clock,
+    /// The policy in force.
+    pub store: Arc<PolicyStore>,
+    /// Where users stand.
+    pub priority_key: PriorityKey,
+    /// Who is connected here.
+    pub roster: Roster<Arc<Connection>>,
+    /// Where everyone is connected.
+    pub registry: Arc<dyn Registry>,
+    /// Bytes that wait to be written.
+    pub budget: ByteBudget,
+    /// Bounds on connections.
+    pub limits: LimitHandle,
+    /// The services that can be reached.
+    pub services: Vec<ServiceAddresses>,
+    /// The gate of each service.
+    pub gates: Vec<Arc<Gate>>,
+    /// The gate of this process.
+    pub own_gate: OwnGate,
+    /// How many workers there are.
+    pub workers: usize,
+    running: OnceLock<Vec<Arc<Worker>>>,
+    draining: AtomicBool,
+    /// Connections that the gateway ended or did not let in, by [`Reason::index`].
+    closed: Vec<AtomicU64>,
+}
+
+impl Gateway {
+    fn new(config: &GatewayConfig, store: PolicyStore, registry: Arc<dyn Registry>, home: Home) -> Arc<Self> {
+        let policy = store.current();
+        let gates: Vec<_> = config
+            .services
+            .iter()
+            .map(|service| {
+                let rules = policy.services.iter().find(|rules| rules.name == service.name);
+                Arc::new(Gate::new(rules.map(|rules| rules.gate.clone()).unwrap_or_default(), config.workers))
+            })
+            .collect();
+        let own_gate = OwnGate::new(policy.gateway_gate.clone(), config.workers, gates.clone());
+        Arc::new(Self {
+            home: Arc::new(home),
+            clock: Clock::system(),
+            store: Arc::new(store),
+            priority_key: PriorityKey(config.priority_key),
+            roster: Roster::new(MAX_DEVICES),
+            registry,
+            budget: ByteBudget::new(policy.connections.outgoing_bytes_total),
+            limits: LimitHandle::new(limits(&policy.connections)),
+            services: config.services.clone(),
+            gates,
+            own_gate,
+            workers: config.workers,
+            running: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            closed: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+        })
+    }
+
+    /// Puts the policy in force everywhere that keeps something of it.
+    fn apply(&self, policy: &Arc<Policy>) {
+        self.limits.set(limits(&policy.connections));
+        self.budget.set_limit(policy.connections.outgoing_bytes_total);
+        self.own_gate.reconfigure(policy.gateway_gate.clone());
+        for (service, gate) in self.services.iter().zip(&self.gates) {
+            if let Some(rules) = policy.services.iter().find(|rules| rules.name == service.name) {
+                gate.reconfigure(rules.gate.clone());
+            }
+        }
+        self.worker_list().iter().for_each(|worker| worker.set_table(self.table()));
+    }
+
+    /// The policy in force with what this gateway makes of it.
+    pub fn table(&self) -> Table {
+        let reachable: Vec<_> = self.services.iter().map(|service| service.name.clone()).collect();
+        Table::new(self.store.current(), &reachable)
+    }
+
+    /// The workers, once they run.
+    pub fn worker_list(&self) -> &[Arc<Worker>] {
+        self.running.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether this process takes logins.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection that was ended or not let in.
+    pub fn count_closed(&self, reason: Reason) {
+        self.closed[reason.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many connections were ended or not let in for this reason.
+    pub fn closed_total(&self, reason: Reason) -> u64 {
+        self.closed[reason.index()].load(Ordering::Relaxed)
+    }
+
+    /// How many requests of a business ended this way.
+    pub fn ended_total(&self, business: BusinessCode, outcome: Outcome) -> u64 {
+        self.worker_list().iter().map(|worker| worker.counters.get(business, outcome)).sum()
+    }
+
+    /// How long clients spread their return over, if this gateway is lost: its connections at the rate of logins.
+    pub fn spread_ms(&self) -> u32 {
+        let rate = self.store.current().connections.login_rate.max(1.0);
+        let seconds = (self.roster.len() as f64 / rate).max(1.0);
+        millis(Duration::from_secs_f64(seconds.min(3600.0)))
+    }
+
+    /// What a client is told with a pong.
+    pub fn pong(&self, connection: &Connection, table: &Table) -> pb::Pong {
+        pb::Pong { spread_ms: self.spread_ms(), cuts: self.resolved_cuts(connection, table) }
+    }
+
+    /// What the cuts mean for one client, for each business that is not fully open to it.
+    pub fn resolved_cuts(&self, connection: &Connection, table: &Table) -> Vec<pb::ResolvedCut> {
+        let since_epoch = Duration::from_millis(unix_millis());
+        let levels = table.policy.tiers.get(usize::from(connection.tier)).map_or((0, 127), |tier| tier.levels);
+        let user = connection.user_hash.level(since_epoch, levels);
+        let cuts = table.policy.businesses.iter().filter_map(|business| {
+            let gate = &self.gates[table.service_of(business)?];
+            let open_permille = share(gate.effective_cut(), Level::new(business.priority, user));
+            (open_permille < 1000).then(|| pb::ResolvedCut {
+                business: u32::from(business.code.0),
+                open_permille,
+                valid_ms: millis(CUTS_HOLD),
+            })
+        });
+        cuts.collect()
+    }
+}
+
+/// The part of a level's grains below a cut, in thousandths.
+fn share(cut: Cut, level: Level) -> u32 {
+    let first = u64::from(Value::new(level, 0).bits());
+    let grains = 1_u64 << crate::admission::GRAIN_BITS;
+    let below = u64::from(cut.bits()).saturating_sub(first).min(grains);
+    // Grain for grain; an open cut leaves out the last one of all.
+    u32::try_from(((below + 1) * 1000 / grains).min(1000)).unwrap_or(1000)
+}
+
+fn limits(connections: &Connections) -> Limits {
+    Limits {
+        connections: connections.max,
+        connections_per_ip: connections.max_per_ip.map(|max| u32::try_from(max).unwrap_or(u32::MAX)),
+        logins_per_second: connections.login_rate,
+        login_burst: connections.login_burst,
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_is_told_as_the_share_of_a_clients_requests_that_passes() {
+        let level = Level::new(2, 10);
+        assert_eq!(share(Cut::OPEN, Level::LEAST_IMPORTANT), 1000);
+        assert_eq!(share(Cut::through(level), level), 1000);
+        assert_eq!(share(Cut::CLOSED, level), 0);
+        assert_eq!(share(Cut::through(Level::new(2, 9)), level), 0);
+        let half = Cut::from_bits(Value::new(level, 1 << (crate::admission::GRAIN_BITS - 1)).bits());
+        assert_eq!(share(half, level), 500);
+    }
+}

@@ -4,14 +4,19 @@
 //! what it got ready with. Their `poll_ready` does not touch the inner service; the response future makes it ready once
 //! it is the request's turn. Guards travel in the response future, so that whatever ends it releases.
 
+pub mod heartbeat;
+pub mod limit;
 pub mod queue;
 pub mod shed;
+pub mod step;
 pub mod tag;
 
+mod hold;
 mod place;
 mod start;
 
-pub use place::{HoldPlace, Place, Placed, QueueHandle};
+pub use hold::{HoldFuture, HoldPlace};
+pub use place::{Place, Placed, QueueHandle};
 pub use queue::{PlacedQueueLayer, Queue, QueueLayer, QueueSettings};
 pub use shed::{Shed, ShedLayer};
 pub use tag::{Tag, TagLayer, Tagger};

@@ -1,6 +1,6 @@
 //! The policy as it is used per request: validated, dense, looked up by index. Made by `validate`, swapped whole.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
 use crate::{admission::GateSettings, id::BusinessCode};
 
@@ -22,6 +22,9 @@ pub struct Policy {
     /// Cases that state what must be admitted or refused.
     pub tests: Vec<Case>,
 }
+
+/// Which business a code belongs to, for ever.
+pub type Codes = BTreeMap<BusinessCode, String>;
 
 /// A hash of a policy's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -127,15 +130,15 @@ pub struct Connections {
     pub drain: Duration,
 }
 
-/// A `[[test]]` of a policy file: at `cut`, a request of `business` by a user at `user_level` must be (not) admitted.
+/// A `[[test]]` of a policy file: at `cut`, requests of `business` by users of `user_levels` must be (not) admitted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
     /// What the case states, for the report.
     pub name: String,
     /// Index into [`Policy::businesses`].
     pub business: usize,
-    /// 0–127.
-    pub user_level: u8,
+    /// First and last user level, 0–127, both included: what must happen must happen to all of them.
+    pub user_levels: (u8, u8),
     /// Business priority and user level of the least important level that is still admitted.
     pub cut: (u8, u8),
     /// What must happen.
@@ -162,6 +165,11 @@ impl Policy {
     /// The business with this name.
     pub fn business_named(&self, name: &str) -> Option<&Business> {
         self.businesses.iter().find(|business| business.name == name)
+    }
+
+    /// The businesses' names by code.
+    pub fn codes(&self) -> Codes {
+        self.businesses.iter().map(|business| (business.code, business.name.clone())).collect()
     }
 
     /// The service at this index.

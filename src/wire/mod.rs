@@ -4,6 +4,8 @@
 pub mod codec;
 pub mod header;
 pub mod reason;
+#[cfg(feature = "gateway")]
+pub mod websocket;
 
 pub use codec::{DecodeError, Frame, decode, encode, encode_control};
 pub use header::{Flags, HEADER_BYTES, Header, Kind};

@@ -37,6 +37,11 @@ macro_rules! reasons {
                 }
             }
 
+            /// The position in [`Reason::ALL`], for tables.
+            pub fn index(self) -> usize {
+                Self::ALL.iter().position(|&reason| reason == self).unwrap_or_default()
+            }
+
             /// The label in metrics, logs and reports.
             pub const fn name(self) -> &'static str {
                 match self {

@@ -1,0 +1,127 @@
+//! The metrics of a gateway. They are read when somebody asks: the paths of requests count in cells of their own and
+//! know nothing of this.
+
+use ::metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use metrics_process::Collector;
+
+use crate::{
+    admission::GateSnapshot,
+    gateway::{Gateway, counters::Outcome},
+    policy::PolicyStatus,
+    wire::Reason,
+};
+
+/// A recorder of its own for each gateway, so that several live in one process.
+pub(super) struct Metrics {
+    recorder: PrometheusRecorder,
+    process: Collector,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let process = Collector::default();
+        with_local_recorder(&recorder, || {
+            describe();
+            process.describe();
+        });
+        Self { recorder, process }
+    }
+}
+
+/// Every metric with its meaning; docs/metrics.md has the same list.
+fn describe() {
+    describe_gauge!("dagor_connections", "Logged-in connections");
+    describe_gauge!("dagor_sockets", "Open client sockets, logged in or not");
+    describe_counter!("dagor_closed_total", "Connections that the gateway ended or did not let in, by reason");
+    describe_counter!("dagor_requests_total", "Requests that ended, by business and outcome");
+    describe_gauge!("dagor_outgoing_bytes", "Bytes of pushes that wait to be written");
+    describe_gauge!("dagor_queue_waiting", "Requests that wait for a place, by service");
+    describe_gauge!("dagor_in_flight", "Requests that a service has not answered, by service");
+    describe_gauge!("dagor_places", "Requests that a service takes at the same time, by service");
+    describe_gauge!("dagor_links", "Connected links to instances, by service");
+    describe_gauge!("dagor_gate_queuing_seconds", "Mean age of what left the queue in the last window, by gate");
+    describe_gauge!("dagor_gate_overloaded", "1 while the last window was above its target, by gate");
+    describe_gauge!("dagor_gate_cut_level", "How many of the 8192 levels are admitted whole, by gate");
+    describe_counter!("dagor_gate_admitted_total", "Requests let through, by gate");
+    describe_counter!("dagor_gate_refused_total", "Requests refused, by gate");
+    describe_counter!("dagor_gate_would_refuse_total", "Requests that a dry run let through only because it is one");
+    describe_counter!("dagor_gate_windows_total", "Windows closed, by gate");
+    describe_counter!("dagor_policy_applied_total", "Policies that came into force after the first");
+    describe_counter!("dagor_policy_refused_total", "Policies that were refused");
+    describe_gauge!("dagor_policy_failing", "1 while the newest policy on disk is refused");
+}
+
+impl Metrics {
+    /// The metrics of this moment in Prometheus' text format.
+    pub(super) fn render(&self, gateway: &Gateway) -> String {
+        with_local_recorder(&self.recorder, || {
+            self.process.collect();
+            record_connections(gateway);
+            record_requests(gateway);
+            record_services(gateway);
+            record_gate("gateway", &gateway.own_gate.snapshot());
+            for (service, gate) in gateway.services.iter().zip(&gateway.gates) {
+                record_gate(&service.name, &gate.snapshot());
+            }
+            record_policy(&gateway.store.status());
+        });
+        self.recorder.handle().render()
+    }
+}
+
+fn record_connections(gateway: &Gateway) {
+    gauge!("dagor_connections").set(gateway.roster.len() as f64);
+    gauge!("dagor_sockets").set(gateway.limits.open() as f64);
+    gauge!("dagor_outgoing_bytes").set(gateway.budget.used() as f64);
+    for &reason in Reason::ALL {
+        let total = gateway.closed_total(reason);
+        if total > 0 {
+            counter!("dagor_closed_total", "reason" => reason.name()).absolute(total);
+        }
+    }
+}
+
+fn record_requests(gateway: &Gateway) {
+    for business in &gateway.store.current().businesses {
+        for outcome in Outcome::all() {
+            let total = gateway.ended_total(business.code, outcome);
+            // What never happened has no series: there are two dozen outcomes for each business.
+            if total > 0 || outcome == Outcome::Replied {
+                let name = business.name.clone();
+                counter!("dagor_requests_total", "business" => name, "outcome" => outcome.name()).absolute(total);
+            }
+        }
+    }
+}
+
+fn record_services(gateway: &Gateway) {
+    for (index, service) in gateway.services.iter().enumerate() {
+        let instances = || gateway.worker_list().iter().filter_map(|worker| worker.instances().get(index)).flatten();
+        let sum =
+            |of: fn(&crate::gateway::dispatch::InstanceHandle) -> usize| instances().map(of).sum::<usize>() as f64;
+        let name = || service.name.clone();
+        gauge!("dagor_queue_waiting", "service" => name()).set(sum(|instance| instance.queue().waiting()));
+        gauge!("dagor_in_flight", "service" => name()).set(sum(|instance| instance.queue().in_flight()));
+        gauge!("dagor_places", "service" => name()).set(sum(|instance| instance.queue().places()));
+        gauge!("dagor_links", "service" => name()).set(sum(|instance| usize::from(instance.link().is_connected())));
+    }
+}
+
+fn record_gate(gate: &str, snapshot: &GateSnapshot) {
+    let name = || gate.to_owned();
+    gauge!("dagor_gate_queuing_seconds", "gate" => name()).set(snapshot.queuing.as_secs_f64());
+    gauge!("dagor_gate_overloaded", "gate" => name()).set(f64::from(u8::from(snapshot.overloaded)));
+    gauge!("dagor_gate_cut_level", "gate" => name()).set(snapshot.effective.whole_levels() as f64);
+    counter!("dagor_gate_admitted_total", "gate" => name()).absolute(snapshot.admitted_total);
+    counter!("dagor_gate_refused_total", "gate" => name()).absolute(snapshot.refused_total);
+    counter!("dagor_gate_would_refuse_total", "gate" => name()).absolute(snapshot.would_refuse_total);
+    counter!("dagor_gate_windows_total", "gate" => name()).absolute(snapshot.windows);
+}
+
+fn record_policy(status: &PolicyStatus) {
+    counter!("dagor_policy_applied_total").absolute(status.applied_total);
+    counter!("dagor_policy_refused_total").absolute(status.refused_total);
+    gauge!("dagor_policy_failing").set(f64::from(u8::from(status.last_failure.is_some())));
+}

@@ -1,0 +1,85 @@
+//! A gateway's state as JSON, `GET /v1/status`. Fields are only ever added.
+
+use serde::Serialize;
+
+use crate::{admission::GateSnapshot, gateway::Gateway};
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    gateway: String,
+    incarnation: String,
+    draining: bool,
+    connections: usize,
+    policy: PolicyState,
+    gates: Vec<GateState>,
+}
+
+#[derive(Debug, Serialize)]
+struct PolicyState {
+    revision: String,
+    since_unix_ms: u64,
+    path: Option<String>,
+    /// The rendered faults of the newest policy on disk, if it is refused.
+    last_failure: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct GateState {
+    /// The service, or `gateway` for the process itself.
+    gate: String,
+    mode: &'static str,
+    /// Business priority and user level from which on requests are refused, `open` or `closed`.
+    cut: String,
+    /// What the gate's own controller wants; another cut may be stricter.
+    own_cut: String,
+    overloaded: bool,
+    queuing_ms: f64,
+    capacity_per_second: Option<f64>,
+    admitted_total: u64,
+    refused_total: u64,
+    would_refuse_total: u64,
+}
+
+impl Status {
+    /// The state of this moment.
+    pub(super) fn of(gateway: &Gateway) -> Self {
+        let own = std::iter::once(GateState::of("gateway", &gateway.own_gate.snapshot()));
+        let services = gateway.services.iter().zip(&gateway.gates);
+        let gates = own.chain(services.map(|(service, gate)| GateState::of(&service.name, &gate.snapshot()))).collect();
+        let policy = gateway.store.status();
+        Self {
+            gateway: gateway.home.gateway.clone(),
+            incarnation: format!("{:016x}", gateway.home.incarnation.0),
+            draining: gateway.is_draining(),
+            connections: gateway.roster.len(),
+            policy: PolicyState {
+                revision: policy.revision.to_string(),
+                since_unix_ms: policy.since_unix_millis,
+                path: policy.path.map(|path| path.display().to_string()),
+                last_failure: policy.last_failure.map(|failure| failure.rendered),
+            },
+            gates,
+        }
+    }
+}
+
+impl GateState {
+    fn of(gate: &str, snapshot: &GateSnapshot) -> Self {
+        Self {
+            gate: gate.to_owned(),
+            mode: match snapshot.mode {
+                crate::admission::GateMode::Enforce => "enforce",
+                crate::admission::GateMode::DryRun => "dry-run",
+            },
+            cut: snapshot.effective.to_string(),
+            own_cut: snapshot.own.to_string(),
+            overloaded: snapshot.overloaded,
+            queuing_ms: snapshot.queuing.as_secs_f64() * 1e3,
+            capacity_per_second: snapshot.capacity_per_second,
+            admitted_total: snapshot.admitted_total,
+            refused_total: snapshot.refused_total,
+            would_refuse_total: snapshot.would_refuse_total,
+        }
+    }
+}

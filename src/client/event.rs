@@ -1,0 +1,145 @@
+//! What goes into a [`Connection`](super::Connection) and what comes out of it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{Alternative, CloseReason, RequestError, Session, Verdict};
+use crate::{
+    id::{BusinessCode, MessageId, OutboxId},
+    pb::client as pb,
+    wire,
+};
+
+/// Who logs in, and how.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// At most 128 bytes.
+    pub user: String,
+    /// At most 128 bytes; empty means `default`.
+    pub device: String,
+    /// Proof of identity.
+    pub token: Token,
+    /// Random, new for every connection until there is an outbox that outlives one.
+    pub outbox: OutboxId,
+    /// The heartbeat that the client would like; zero leaves it to the gateway.
+    pub heartbeat: Duration,
+    /// How long to wait for the `Welcome`.
+    pub timeout: Duration,
+    /// The largest body that is read, in bytes.
+    pub max_body_bytes: usize,
+}
+
+impl Login {
+    pub(super) fn hello(&self) -> pb::Hello {
+        pb::Hello {
+            versions: vec![wire::VERSION],
+            user: self.user.clone(),
+            device: self.device.clone(),
+            token: self.token.0.clone(),
+            outbox: self.outbox.0,
+            heartbeat_ms: millis(self.heartbeat),
+            ..pb::Hello::default()
+        }
+    }
+}
+
+/// A secret that does not show itself in logs.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Token(pub Bytes);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({} bytes)", self.0.len())
+    }
+}
+
+/// A request to be sent.
+#[derive(Clone, Debug)]
+pub struct NewRequest {
+    /// A code of the session's table.
+    pub business: BusinessCode,
+    /// Passed to the logic service as it is.
+    pub payload: Bytes,
+    /// How long this try may take; `None` for the business's own.
+    pub timeout: Option<Duration>,
+    /// With [`wire::Flags::NO_REPLY_WANTED`] there is no [`Event::Ended`] for it.
+    pub flags: wire::Flags,
+}
+
+/// What a connection tells its owner.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Logged in; requests can be sent from now on.
+    Welcomed(Arc<Session>),
+    /// A request ended. Each has exactly one of these.
+    Ended {
+        /// Which.
+        id: MessageId,
+        /// How.
+        result: Result<Reply, RequestError>,
+    },
+    /// A logic service pushed something.
+    Pushed(Push),
+    /// The gateway wants this client to move; it keeps serving until then.
+    MoveWanted(Goaway),
+    /// The end; always the last event.
+    Closed(CloseReason),
+}
+
+/// A logic service's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Of the request.
+    pub id: MessageId,
+    /// Of the request.
+    pub business: BusinessCode,
+    /// What the logic service said. It may share memory with its neighbours on the wire: copy what is kept for long.
+    pub payload: Bytes,
+}
+
+/// A message from a logic service that nobody asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// Increases on each connection in the order of writing.
+    pub id: u64,
+    /// What it is about.
+    pub business: BusinessCode,
+    /// Equal keys are the same push.
+    pub dedupe_key: Bytes,
+    /// What the logic service said. It may share memory with its neighbours on the wire: copy what is kept for long.
+    pub payload: Bytes,
+}
+
+/// The gateway's wish that this client moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Goaway {
+    /// Why.
+    pub verdict: Verdict,
+    /// Where to.
+    pub alternatives: Vec<Alternative>,
+    /// When, from the receipt.
+    pub move_after: Duration,
+}
+
+/// Whole milliseconds for the wire: rounded up, so that a short time never becomes the zero that means "unset".
+pub(super) fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_keeps_its_bytes_to_itself() {
+        assert_eq!(format!("{:?}", Token(Bytes::from_static(b"secret"))), "Token(6 bytes)");
+    }
+
+    #[test]
+    fn a_short_time_does_not_become_unset() {
+        assert_eq!(millis(Duration::from_nanos(1)), 1);
+        assert_eq!(millis(Duration::ZERO), 0);
+        assert_eq!(millis(Duration::MAX), u32::MAX);
+    }
+}

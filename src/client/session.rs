@@ -1,0 +1,174 @@
+//! What a `Welcome` grants, checked once: no zero is left where a duration or a limit is meant.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    clock::Timestamp,
+    id::{BusinessCode, Epoch, Incarnation},
+    pb::client as pb,
+};
+
+/// The heartbeat if the gateway names none.
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(30);
+/// The tolerance if the gateway names none, in heartbeats.
+const DEFAULT_TOLERANCE_HEARTBEATS: u32 = 3;
+/// The try timeout if neither the request nor the business names one.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest body if the gateway names none, in bytes.
+const DEFAULT_MAX_BODY_BYTES: usize = 64 * 1024;
+/// Unanswered requests if the gateway names no limit.
+const DEFAULT_MAX_IN_FLIGHT: usize = 1024;
+
+/// A login: what the gateway granted, valid as long as the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The gateway's name.
+    pub gateway: String,
+    /// Which run of that gateway.
+    pub incarnation: Incarnation,
+    /// The number of this login.
+    pub epoch: Epoch,
+    /// What to show at the next login; empty if the gateway gives none.
+    pub ticket: Bytes,
+    /// How often the gateway wants to hear from this client.
+    pub heartbeat: Duration,
+    /// After how long without a received frame the connection is given up.
+    pub tolerance: Duration,
+    /// The largest body that the gateway reads, in bytes.
+    pub max_body_bytes: usize,
+    /// How many requests may be unanswered at once.
+    pub max_in_flight: usize,
+    /// What can be requested.
+    pub businesses: Vec<Business>,
+    /// Other gateways.
+    pub alternatives: Vec<Alternative>,
+    /// After a loss of the connection, wait a random part of this before the first try.
+    pub spread: Duration,
+}
+
+/// A named kind of request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Business {
+    /// What stands in frames.
+    pub code: BusinessCode,
+    /// What people call it.
+    pub name: String,
+    /// The try timeout of requests that name none.
+    pub timeout: Duration,
+}
+
+/// A gateway that a client may go to instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alternative {
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// Relative weight for the random choice.
+    pub weight: u32,
+}
+
+impl Session {
+    /// The business with this code.
+    pub fn business(&self, code: BusinessCode) -> Option<&Business> {
+        self.businesses.iter().find(|business| business.code == code)
+    }
+
+    /// The business with this name.
+    pub fn business_named(&self, name: &str) -> Option<&Business> {
+        self.businesses.iter().find(|business| business.name == name)
+    }
+}
+
+impl From<pb::Welcome> for Session {
+    fn from(welcome: pb::Welcome) -> Self {
+        let heartbeat = millis_or(welcome.heartbeat_ms, DEFAULT_HEARTBEAT);
+        let limits = welcome.limits.unwrap_or_default();
+        Self {
+            gateway: welcome.gateway,
+            incarnation: Incarnation(welcome.incarnation),
+            epoch: Epoch(welcome.connection_epoch),
+            ticket: welcome.ticket,
+            heartbeat,
+            tolerance: millis_or(welcome.tolerance_ms, heartbeat * DEFAULT_TOLERANCE_HEARTBEATS),
+            max_body_bytes: count_or(limits.max_body_bytes, DEFAULT_MAX_BODY_BYTES),
+            max_in_flight: count_or(limits.max_in_flight, DEFAULT_MAX_IN_FLIGHT),
+            businesses: welcome.businesses.into_iter().filter_map(Business::read).collect(),
+            alternatives: alternatives(welcome.alternatives),
+            spread: Duration::from_millis(welcome.spread_ms.into()),
+        }
+    }
+}
+
+impl Business {
+    /// `None` for a code that no header can carry.
+    fn read(business: pb::Business) -> Option<Self> {
+        let code = BusinessCode(u16::try_from(business.code).ok()?);
+        Some(Self { code, name: business.name, timeout: millis_or(business.timeout_ms, DEFAULT_TIMEOUT) })
+    }
+}
+
+pub(super) fn alternatives(list: Vec<pb::Alternative>) -> Vec<Alternative> {
+    list.into_iter().map(|other| Alternative { addresses: other.addresses, weight: other.weight }).collect()
+}
+
+fn millis_or(millis: u32, default: Duration) -> Duration {
+    if millis == 0 { default } else { Duration::from_millis(millis.into()) }
+}
+
+fn count_or(count: u32, default: usize) -> usize {
+    if count == 0 { default } else { count as usize }
+}
+
+/// The cuts that the gateway resolved for this client: at most one per business of the session's table.
+#[derive(Debug, Default)]
+pub(super) struct Cuts(BTreeMap<BusinessCode, Held>);
+
+#[derive(Debug)]
+struct Held {
+    open_permille: u16,
+    until: Timestamp,
+}
+
+impl Cuts {
+    /// Takes what a frame says; codes that are not in the session's table are ignored, which bounds the memory.
+    pub(super) fn remember(&mut self, cuts: &[pb::ResolvedCut], session: &Session, now: Timestamp) {
+        for cut in cuts {
+            let Ok(code) = u16::try_from(cut.business).map(BusinessCode) else { continue };
+            if session.business(code).is_some() {
+                let until = now + Duration::from_millis(cut.valid_ms.into());
+                self.0.insert(code, Held { open_permille: cut.open_permille.min(1000) as u16, until });
+            }
+        }
+    }
+
+    /// The share of this client's requests that pass, in thousandths; 1000 if nothing else is known.
+    pub(super) fn open_permille(&self, business: BusinessCode, now: Timestamp) -> u16 {
+        self.0.get(&business).filter(|held| now < held.until).map_or(1000, |held| held.open_permille)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_welcome_leaves_out_gets_a_usable_value() {
+        let session = Session::from(pb::Welcome { heartbeat_ms: 200, ..pb::Welcome::default() });
+        assert_eq!((session.heartbeat, session.tolerance), (Duration::from_millis(200), Duration::from_millis(600)));
+        assert_eq!((session.max_body_bytes, session.max_in_flight), (DEFAULT_MAX_BODY_BYTES, DEFAULT_MAX_IN_FLIGHT));
+    }
+
+    #[test]
+    fn a_cut_is_forgotten_when_it_expires_and_ignored_for_strangers() {
+        let business = pb::Business { code: 2, name: "message".into(), timeout_ms: 0 };
+        let session = Session::from(pb::Welcome { businesses: vec![business], ..pb::Welcome::default() });
+        let mut cuts = Cuts::default();
+        let cut = |business| pb::ResolvedCut { business, open_permille: 5000, valid_ms: 10 };
+        let closed = pb::ResolvedCut { open_permille: 0, ..cut(2) };
+        cuts.remember(&[cut(70_000), cut(3), closed], &session, Timestamp::ZERO);
+        assert_eq!(cuts.0.len(), 1);
+        assert_eq!(cuts.open_permille(BusinessCode(2), Timestamp::ZERO), 0);
+        assert_eq!(cuts.open_permille(BusinessCode(2), Timestamp::from_nanos(10_000_000)), 1000);
+    }
+}

@@ -1,0 +1,74 @@
+//! What a gateway process is started with. What may change while it runs stands in the policy instead.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use crate::policy::{Faults, Policy, PolicyStore, table::ServiceAddresses};
+
+/// A gateway's settings.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// What it calls itself.
+    pub name: String,
+    /// Where clients connect, with TCP and WebSocket on the same port.
+    pub clients: SocketAddr,
+    /// Where people and monitors look: `/live`, `/ready`, `/metrics`, `/v1/status`.
+    pub admin: SocketAddr,
+    /// Where logic services push.
+    pub push: SocketAddr,
+    /// Threads that serve clients.
+    pub workers: usize,
+    /// Where the logic services are.
+    pub services: Vec<ServiceAddresses>,
+    /// Where the policy comes from.
+    pub policy: PolicySource,
+    /// The fleet's secret for placing users.
+    pub priority_key: [u8; 16],
+}
+
+/// Where a policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicySource {
+    /// `policies/default.toml` as it was when the program was built.
+    BuiltInDefault,
+    /// `policies/chat.toml` as it was when the program was built.
+    BuiltInChat,
+    /// A file or directory that is watched.
+    File(PathBuf),
+}
+
+impl PolicySource {
+    /// Reads the policy.
+    ///
+    /// # Errors
+    ///
+    /// All faults of its files.
+    pub fn open(&self, unix_millis: u64) -> Result<PolicyStore, Faults> {
+        match self {
+            Self::BuiltInDefault => Ok(PolicyStore::new(Policy::built_in_default(), unix_millis)),
+            Self::BuiltInChat => Ok(PolicyStore::new(Policy::built_in_chat(), unix_millis)),
+            Self::File(path) => PolicyStore::open(path, unix_millis),
+        }
+    }
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy has faults.
+    #[error("the policy has faults")]
+    Policy(Faults),
+    /// The policy names a service that no address was given for.
+    #[error("the policy names the service `{0}`, but no address was given for it")]
+    NoAddress(String),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a worker")]
+    Worker(#[source] std::io::Error),
+}

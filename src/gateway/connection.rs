@@ -1,0 +1,264 @@
+//! What the rest of the gateway knows of a connection: who it is, and a way to put something into its outgoing queue or
+//! to end it. The session alone touches the socket.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Waker,
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    admission::UserHash,
+    gateway::roster::Member,
+    id::{BusinessCode, Epoch, OutboxId},
+    wire::Reason,
+};
+
+/// A logged-in client. One allocation holds its names; everything that refers to the connection shares it.
+#[derive(Debug)]
+pub struct Connection {
+    /// User and device, one behind the other.
+    names: Box<str>,
+    user_bytes: u8,
+    /// Index into the policy's tiers.
+    pub tier: u8,
+    /// What the user's level and grains come from.
+    pub user_hash: UserHash,
+    /// The number of this login.
+    pub epoch: Epoch,
+    /// The client's outbox.
+    pub outbox: OutboxId,
+    outgoing: Mutex<Outgoing>,
+}
+
+/// A push that waits to be written.
+#[derive(Debug)]
+pub struct PendingPush {
+    /// Goes into the frame's header.
+    pub business: BusinessCode,
+    /// The encoded body, shared by everyone who gets the same push.
+    pub body: Bytes,
+}
+
+/// What another task wants of the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Tell the client to move within this time; keep serving.
+    Goaway(Reason, Duration),
+    /// Finish what is in flight, then close.
+    Close(Reason),
+    /// Close for good: the client must not come back.
+    Kick(Reason),
+}
+
+/// Why a push was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushRefused {
+    /// The connection has ended.
+    Closed,
+    /// The outgoing queue of the connection, or of the process, is full.
+    Full,
+}
+
+#[derive(Debug, Default)]
+struct Outgoing {
+    pushes: VecDeque<PendingPush>,
+    /// Bytes of the bodies in `pushes`.
+    bytes: usize,
+    ending: Option<Ending>,
+    waker: Option<Waker>,
+    closed: bool,
+}
+
+/// Bytes that wait to be written on all connections together.
+#[derive(Debug)]
+pub struct ByteBudget {
+    used: AtomicUsize,
+    limit: AtomicUsize,
+}
+
+impl ByteBudget {
+    /// A budget of `limit` bytes.
+    pub const fn new(limit: usize) -> Self {
+        Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }
+    }
+
+    /// Changes the limit; what is in use stays.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes`, unless that passes the limit.
+    pub fn try_take(&self, bytes: usize) -> bool {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= self.limit.load(Ordering::Relaxed);
+        if !fits {
+            self.give_back(bytes);
+        }
+        fits
+    }
+
+    /// Returns what was taken.
+    pub fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Connection {
+    /// A connection that nothing has been sent to.
+    ///
+    /// # Panics
+    ///
+    /// If `user` is longer than [`crate::id::MAX_NAME_BYTES`], which login has checked.
+    pub fn new(user: &str, device: &str, tier: u8, user_hash: UserHash, epoch: Epoch, outbox: OutboxId) -> Arc<Self> {
+        let user_bytes = u8::try_from(user.len()).expect("login has checked the length");
+        let mut names = String::with_capacity(user.len() + device.len());
+        names.push_str(user);
+        names.push_str(device);
+        let names = names.into_boxed_str();
+        Arc::new(Self { names, user_bytes, tier, user_hash, epoch, outbox, outgoing: Mutex::default() })
+    }
+
+    /// Queues a push of `business`. `limit` bounds the bytes that wait on this connection.
+    ///
+    /// # Errors
+    ///
+    /// If the connection has ended, or the push finds no room in its queue or in `budget`.
+    pub fn push(
+        &self,
+        business: BusinessCode,
+        body: Bytes,
+        limit: usize,
+        budget: &ByteBudget,
+    ) -> Result<(), PushRefused> {
+        let mut outgoing = self.outgoing();
+        if outgoing.closed {
+            return Err(PushRefused::Closed);
+        }
+        if outgoing.bytes + body.len() > limit || !budget.try_take(body.len()) {
+            return Err(PushRefused::Full);
+        }
+        outgoing.bytes += body.len();
+        outgoing.pushes.push_back(PendingPush { business, body });
+        wake(outgoing);
+        Ok(())
+    }
+
+    /// Asks the session to end. A close or kick is not taken back by a later goaway.
+    pub fn end(&self, ending: Ending) {
+        let mut outgoing = self.outgoing();
+        let weaker =
+            matches!((&outgoing.ending, &ending), (Some(Ending::Close(_) | Ending::Kick(_)), Ending::Goaway(..)));
+        if !weaker {
+            outgoing.ending = Some(ending);
+        }
+        wake(outgoing);
+    }
+
+    /// For the session: what has come since the last call. `waker` is woken when there is more.
+    pub fn take_outgoing(&self, waker: &Waker, budget: &ByteBudget) -> (VecDeque<PendingPush>, Option<Ending>) {
+        let mut outgoing = self.outgoing();
+        match &outgoing.waker {
+            Some(known) if known.will_wake(waker) => {}
+            _ => outgoing.waker = Some(waker.clone()),
+        }
+        budget.give_back(mem::take(&mut outgoing.bytes));
+        (mem::take(&mut outgoing.pushes), outgoing.ending.take())
+    }
+
+    /// For the session, when it ends: nothing more is taken, and what waited gives its bytes back.
+    pub fn shut(&self, budget: &ByteBudget) {
+        let mut outgoing = self.outgoing();
+        outgoing.closed = true;
+        outgoing.waker = None;
+        outgoing.pushes = VecDeque::new();
+        budget.give_back(mem::take(&mut outgoing.bytes));
+    }
+
+    fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the session after the lock is gone, so that it does not run into it.
+fn wake(outgoing: MutexGuard<'_, Outgoing>) {
+    let waker = outgoing.waker.clone();
+    drop(outgoing);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Member for Connection {
+    fn user(&self) -> &str {
+        &self.names[..usize::from(self.user_bytes)]
+    }
+
+    fn device(&self) -> &str {
+        &self.names[usize::from(self.user_bytes)..]
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::PriorityKey;
+
+    fn connection() -> Arc<Connection> {
+        let hash = PriorityKey([0; 16]).user(b"alice");
+        Connection::new("alice", "phone", 0, hash, Epoch(1), OutboxId(1))
+    }
+
+    #[test]
+    fn pushes_are_bounded_by_connection_and_by_process() {
+        let (connection, budget) = (connection(), ByteBudget::new(10));
+        let push = |bytes: usize, limit| connection.push(BusinessCode(9), Bytes::from(vec![0; bytes]), limit, &budget);
+        assert_eq!(push(8, 8), Ok(()));
+        assert_eq!(push(1, 8), Err(PushRefused::Full));
+        assert_eq!(push(3, 100), Err(PushRefused::Full));
+        assert_eq!(budget.used(), 8);
+        let (pushes, ending) = connection.take_outgoing(Waker::noop(), &budget);
+        assert_eq!((pushes.len(), ending, budget.used()), (1, None, 0));
+    }
+
+    #[test]
+    fn a_connection_that_has_ended_takes_nothing_and_keeps_nothing() {
+        let (connection, budget) = (connection(), ByteBudget::new(10));
+        connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 10, &budget).unwrap();
+        connection.shut(&budget);
+        assert_eq!(budget.used(), 0);
+        let late = connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 10, &budget);
+        assert_eq!(late, Err(PushRefused::Closed));
+    }
+
+    #[test]
+    fn a_goaway_does_not_take_a_close_back() {
+        let (connection, budget) = (connection(), ByteBudget::new(10));
+        connection.end(Ending::Close(Reason::Draining));
+        connection.end(Ending::Goaway(Reason::Draining, Duration::ZERO));
+        let (_, ending) = connection.take_outgoing(Waker::noop(), &budget);
+        assert_eq!(ending, Some(Ending::Close(Reason::Draining)));
+    }
+
+    #[test]
+    fn names_come_back_apart() {
+        let connection = connection();
+        assert_eq!((connection.user(), connection.device()), ("alice", "phone"));
+    }
+}

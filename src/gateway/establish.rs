@@ -1,0 +1,85 @@
+//! The end of the connection stack: enters the roster and writes the `Welcome`.
+
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tower_service::Service;
+
+use super::{
+    Gateway,
+    greet::{Established, Rejection},
+    presence::Present,
+    worker::Worker,
+};
+use crate::{layer::heartbeat::Monitored, pb::client as pb, policy::table::Policy, wire::VERSION};
+
+/// The shortest heartbeat interval that a client may ask for.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Makes a login a connection.
+#[derive(Clone, Debug)]
+pub struct Establish {
+    /// Where the connection will run.
+    pub worker: Arc<Worker>,
+}
+
+impl Service<Monitored<Present>> for Establish {
+    type Response = Established;
+    type Error = Rejection;
+    type Future = Ready<Result<Established, Rejection>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, monitored: Monitored<Present>) -> Self::Future {
+        let Monitored { request: present, pulse } = monitored;
+        let presence = present.output;
+        let wanted = Duration::from_millis(u64::from(present.request.request.request.hello.heartbeat_ms));
+        ready(presence.enter().map(|()| {
+            let table = self.worker.table();
+            let mut welcome = welcome(&self.worker.gateway, &table.policy, wanted);
+            welcome.connection_epoch = presence.connection.epoch.0;
+            welcome.cuts = self.worker.gateway.resolved_cuts(&presence.connection, &table);
+            Established { presence, pulse, welcome }
+        }))
+    }
+}
+
+fn welcome(gateway: &Gateway, policy: &Policy, wanted_heartbeat: Duration) -> pb::Welcome {
+    let connections = &policy.connections;
+    let heartbeat = if wanted_heartbeat.is_zero() { connections.heartbeat } else { wanted_heartbeat };
+    let heartbeat = heartbeat.clamp(SHORTEST_HEARTBEAT.min(connections.heartbeat), connections.heartbeat);
+    pb::Welcome {
+        version: VERSION,
+        gateway: gateway.home.gateway.clone(),
+        incarnation: gateway.home.incarnation.0,
+        heartbeat_ms: millis(heartbeat),
+        tolerance_ms: millis(connections.heartbeat_tolerance),
+        limits: Some(pb::Limits {
+            max_body_bytes: u32::try_from(connections.max_body).unwrap_or(u32::MAX),
+            max_in_flight: u32::try_from(connections.max_in_flight).unwrap_or(u32::MAX),
+            keep_for_ms: millis(connections.keep_for),
+        }),
+        businesses: policy
+            .businesses
+            .iter()
+            .map(|business| pb::Business {
+                code: u32::from(business.code.0),
+                name: business.name.clone(),
+                timeout_ms: millis(business.timeout),
+            })
+            .collect(),
+        spread_ms: gateway.spread_ms(),
+        ..pb::Welcome::default()
+    }
+}
+
+/// Whole milliseconds for the wire; saturates.
+pub(super) fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

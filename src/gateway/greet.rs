@@ -1,0 +1,250 @@
+//! The only layer of the connection stack that knows bytes: it waits for the `Hello`, lets the layers below decide on it,
+//! and says `Welcome` or `Refused` for all of them.
+
+mod handshake;
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{io::ReadBuf, net::TcpStream};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{connection::Connection, deadline::Deadline, presence::Presence, worker::Worker};
+use crate::{
+    admission::Refusal,
+    clock::Timestamp,
+    layer::{
+        heartbeat::Pulse,
+        limit::{Incoming, Permit, Permitted, Refused},
+    },
+    pb::client as pb,
+    request::Timed,
+    wire::Reason,
+};
+
+/// A socket that was just accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket.
+    pub socket: TcpStream,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// When it was accepted.
+    pub arrived: Timestamp,
+}
+
+/// A client's `Hello`, and where it came from.
+#[derive(Debug)]
+pub struct Greeting {
+    /// What the client says.
+    pub hello: pb::Hello,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// When the hello was complete.
+    pub arrived: Timestamp,
+    /// When its answer is of no use any more.
+    pub deadline: Timestamp,
+}
+
+impl Timed for Greeting {
+    fn arrived(&self) -> Timestamp {
+        self.arrived
+    }
+
+    fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+}
+
+impl Incoming for Accepted {
+    fn arrived(&self) -> Timestamp {
+        self.arrived
+    }
+
+    fn peer(&self) -> std::net::IpAddr {
+        self.peer.ip()
+    }
+}
+
+/// What the layers below make of a `Hello`.
+#[derive(Debug)]
+pub struct Established {
+    /// Who it is, in the roster from now on.
+    pub presence: Presence,
+    /// Its place in the heartbeat table.
+    pub pulse: Pulse<Arc<Connection>>,
+    /// What the client is told.
+    pub welcome: pb::Welcome,
+}
+
+/// Why a connection got no `Welcome`.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// Refused at the door; the socket comes back to be told.
+    #[error(transparent)]
+    AtTheDoor(#[from] Refused<Accepted>),
+    /// The login is less important than what the gateway can serve.
+    #[error(transparent)]
+    Shed(#[from] Refusal),
+    /// Not who it says, or not said as it must be.
+    #[error("{detail}")]
+    Login {
+        /// What the client did wrong.
+        reason: Reason,
+        /// For a person who reads a log.
+        detail: &'static str,
+    },
+    /// No `Hello` came, or no `Welcome` could be written. Whatever could be told has been told.
+    #[error("{}", .0.name())]
+    Handshake(Reason),
+    /// The client has gone.
+    #[error("the client closed the connection")]
+    Gone,
+}
+
+impl Rejection {
+    /// The one place that turns a rejection into what the client is told. `None` if there is nobody to tell.
+    pub fn told(&self) -> Option<pb::Refused> {
+        let (reason, detail, retry_after) = match self {
+            Self::AtTheDoor(refused) => (refused.refusal.cause.into(), "", refused.refusal.retry_after),
+            Self::Shed(refusal) => (refusal.cause.into(), "", refusal.retry_after),
+            Self::Login { reason, detail } => (*reason, *detail, Duration::ZERO),
+            Self::Handshake(reason) => (*reason, "", RETRY_AFTER),
+            Self::Gone => return None,
+        };
+        let detail = if detail.is_empty() { reason.name() } else { detail };
+        let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
+        Some(pb::Refused { reason: reason.code(), detail: detail.into(), retry_after_ms, ..pb::Refused::default() })
+    }
+
+    /// The label in metrics; `None` if the client simply left.
+    pub fn reason(&self) -> Option<Reason> {
+        Reason::from_code(self.told()?.reason)
+    }
+}
+
+/// When to come back after a handshake that failed for no reason of load.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Makes [`Greet`] services.
+#[derive(Clone, Debug)]
+pub struct GreetLayer {
+    worker: Arc<Worker>,
+}
+
+impl GreetLayer {
+    /// For connections of this worker.
+    pub const fn new(worker: Arc<Worker>) -> Self {
+        Self { worker }
+    }
+}
+
+impl<S> Layer<S> for GreetLayer {
+    type Service = Greet<S>;
+
+    fn layer(&self, inner: S) -> Greet<S> {
+        Greet { inner, worker: self.worker.clone() }
+    }
+}
+
+/// Waits for the `Hello` and answers it.
+#[derive(Clone, Debug)]
+pub struct Greet<S> {
+    inner: S,
+    worker: Arc<Worker>,
+}
+
+impl<S> Service<Permitted<Accepted>> for Greet<S>
+where
+    S: Service<Greeting, Response = Established, Error = Rejection> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = ();
+    type Error = Rejection;
+    type Future = Greeted<S>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, permitted: Permitted<Accepted>) -> Greeted<S> {
+        let until = permitted.request.arrived + self.worker.table().policy.connections.handshake_timeout;
+        Greeted::Silent(Some(Silent {
+            accepted: permitted.request,
+            permit: permitted.permit,
+            until,
+            deadline: self.worker.deadlines.at(until),
+            inner: self.inner.clone(),
+            worker: self.worker.clone(),
+        }))
+    }
+}
+
+/// A connection on its way to its `Welcome`.
+///
+/// Most of the life of a hostile connection is silence, so what it takes to wait for the first byte is kept small; the
+/// rest is allocated when that byte is there.
+pub enum Greeted<S> {
+    /// Nothing was received.
+    Silent(Option<Silent<S>>),
+    /// Something was.
+    Talking(Pin<Box<dyn Future<Output = Result<(), Rejection>> + Send>>),
+}
+
+/// What it takes to wait for the first byte.
+pub struct Silent<S> {
+    accepted: Accepted,
+    permit: Permit,
+    until: Timestamp,
+    deadline: Deadline,
+    inner: S,
+    worker: Arc<Worker>,
+}
+
+impl<S> Unpin for Greeted<S> {}
+
+impl<S> Future for Greeted<S>
+where
+    S: Service<Greeting, Response = Established, Error = Rejection> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Output = Result<(), Rejection>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match &mut *self {
+                Self::Talking(future) => return future.as_mut().poll(cx),
+                Self::Silent(silent) => {
+                    let Some(waiting) = silent else { return Poll::Ready(Err(Rejection::Gone)) };
+                    if ready!(waiting.poll_first_byte(cx)) {
+                        let silent = silent.take().expect("it was there a line ago");
+                        *self = Self::Talking(Box::pin(handshake::run(silent)));
+                    } else {
+                        return Poll::Ready(Err(Rejection::Gone));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<S> Silent<S> {
+    /// `true` as soon as there is something to do: a byte, or the deadline. `false` if the client has gone.
+    fn poll_first_byte(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if Pin::new(&mut self.deadline).poll(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        let mut byte = [0];
+        let received = ready!(self.accepted.socket.poll_peek(cx, &mut ReadBuf::new(&mut byte)));
+        Poll::Ready(received.is_ok_and(|bytes| bytes > 0))
+    }
+}
+
+pub use handshake::refuse_at_the_door;

@@ -1,0 +1,252 @@
+//! From the first byte to `Welcome`: which transport it is, the WebSocket upgrade, the `Hello`, and the answer to it.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::{Accepted, Established, Greeting, Rejection, Silent};
+use crate::{
+    clock::Timestamp,
+    gateway::{
+        deadline::Deadline,
+        scratch,
+        session::{Parts, Session},
+        transport::{Received, Transport, poll_read},
+        worker::Worker,
+    },
+    layer::limit::{Permit, Refused},
+    wire::{
+        Frame, Kind, MAGIC, Reason, VERSION, decode, encode_control,
+        websocket::{Upgrade, UpgradeError},
+    },
+};
+
+/// Bytes reserved for the first read of a connection: a `Hello`, or a browser's upgrade request.
+const FIRST_READ_BYTES: usize = 512;
+
+/// How long a refused client has to read why.
+const LEAVE_TIME: Duration = Duration::from_secs(2);
+
+/// Reads the client's part of the handshake, has it decided, and answers.
+pub(super) async fn run<S>(silent: Silent<S>) -> Result<(), Rejection>
+where
+    S: Service<Greeting, Response = Established, Error = Rejection>,
+{
+    let Silent { accepted, permit, until, deadline, mut inner, worker } = silent;
+    let Accepted { socket, peer, .. } = accepted;
+    let input = BytesMut::with_capacity(FIRST_READ_BYTES);
+    let mut handshake = Handshake { input, deadline, worker: worker.clone() };
+    let mut transport = handshake.transport(socket).await?;
+    let decided = match handshake.hello(&mut transport, &worker).await {
+        Ok(frame) => decide(frame, peer, until, &worker, &mut inner).await,
+        Err(rejection) => Err(rejection),
+    };
+    match decided {
+        Ok(established) => {
+            handshake.welcome(transport, established, permit);
+            Ok(())
+        }
+        Err(rejection) => {
+            handshake.refuse(&mut transport, &rejection).await;
+            Err(rejection)
+        }
+    }
+}
+
+async fn decide<S>(
+    frame: Frame,
+    peer: std::net::SocketAddr,
+    deadline: Timestamp,
+    worker: &Worker,
+    inner: &mut S,
+) -> Result<Established, Rejection>
+where
+    S: Service<Greeting, Response = Established, Error = Rejection>,
+{
+    if worker.gateway.is_draining() {
+        return Err(Rejection::Handshake(Reason::Draining));
+    }
+    let hello: crate::pb::client::Hello = frame.message().map_err(|_| Rejection::Handshake(Reason::Malformed))?;
+    if !hello.versions.contains(&VERSION) {
+        return Err(Rejection::Login { reason: Reason::Version, detail: "this gateway speaks version 1 only" });
+    }
+    poll_fn(|cx| inner.poll_ready(cx)).await?;
+    inner.call(Greeting { hello, peer, arrived: worker.clock.now(), deadline }).await
+}
+
+struct Handshake {
+    /// What was read and not used yet.
+    input: BytesMut,
+    deadline: Deadline,
+    worker: Arc<Worker>,
+}
+
+impl Handshake {
+    /// Finds out how the client speaks: the magic, or an HTTP request for a WebSocket.
+    async fn transport(&mut self, socket: TcpStream) -> Result<Transport, Rejection> {
+        loop {
+            let seen = self.input.len().min(MAGIC.len());
+            if self.input[..seen] == MAGIC[..seen] {
+                if seen == MAGIC.len() {
+                    self.input.advance(seen);
+                    return Ok(Transport::raw(socket));
+                }
+            } else if self.input[..seen] == b"GET "[..seen] {
+                match Upgrade::parse(&self.input) {
+                    Ok(None) => {}
+                    Ok(Some(upgrade)) => return self.upgrade(socket, &upgrade).await,
+                    Err(error) => return self.not_an_upgrade(socket, error).await,
+                }
+            } else {
+                return self.turn_away(socket, Reason::Malformed).await;
+            }
+            match self.read(&socket).await {
+                Ok(()) => {}
+                Err(Rejection::Handshake(reason)) => return self.turn_away(socket, reason).await,
+                Err(gone) => return Err(gone),
+            }
+        }
+    }
+
+    async fn upgrade(&mut self, socket: TcpStream, upgrade: &Upgrade) -> Result<Transport, Rejection> {
+        // RFC 6455 §4.1: a client waits for the response before it sends anything else.
+        if self.input.len() > upgrade.consumed {
+            return self.turn_away(socket, Reason::Malformed).await;
+        }
+        self.input.clear();
+        let transport = Transport::websocket(socket);
+        self.write(&transport, &mut BytesMut::from(&upgrade.response()[..])).await?;
+        Ok(transport)
+    }
+
+    async fn not_an_upgrade(&mut self, socket: TcpStream, error: UpgradeError) -> Result<Transport, Rejection> {
+        let mut transport = Transport::raw(socket);
+        self.write(&transport, &mut BytesMut::from(&error.response()[..])).await?;
+        self.leave(&mut transport).await;
+        Err(Rejection::Handshake(Reason::Malformed))
+    }
+
+    /// Refuses a client whose transport is not known: the frame is all that can be said.
+    async fn turn_away(&mut self, socket: TcpStream, reason: Reason) -> Result<Transport, Rejection> {
+        let rejection = Rejection::Handshake(reason);
+        self.refuse(&mut Transport::raw(socket), &rejection).await;
+        Err(rejection)
+    }
+
+    /// Reads the client's first frame, which must be a `Hello`.
+    async fn hello(&mut self, transport: &mut Transport, worker: &Worker) -> Result<Frame, Rejection> {
+        let limit = worker.table().policy.connections.max_body_before_login;
+        loop {
+            match decode(&mut self.input, limit) {
+                Ok(Some(frame)) if frame.kind == Kind::Hello => return Ok(frame),
+                Ok(Some(_)) => return Err(Rejection::Handshake(Reason::Unexpected)),
+                Ok(None) => self.receive(transport).await?,
+                Err(crate::wire::DecodeError::TooLarge { .. }) => return Err(Rejection::Handshake(Reason::TooLarge)),
+                Err(_) => return Err(Rejection::Handshake(Reason::Malformed)),
+            }
+        }
+    }
+
+    /// Starts the session, whose first frame is the `Welcome`.
+    fn welcome(self, transport: Transport, established: Established, permit: Permit) {
+        let Established { presence, pulse, welcome } = established;
+        let (worker, read_ahead) = (self.worker.clone(), self.input);
+        tokio::spawn(Session::new(Parts { transport, presence, pulse, permit, worker, read_ahead, welcome }));
+    }
+
+    /// Tells the client why, then closes so that it can read it.
+    async fn refuse(&mut self, transport: &mut Transport, rejection: &Rejection) {
+        let Some(refused) = rejection.told() else { return };
+        self.deadline = self.worker.deadlines.at(self.worker.clock.now() + LEAVE_TIME);
+        let mut bytes = scratch::with(|scratch| {
+            scratch.control(Kind::Refused, &refused);
+            transport.framed(scratch)
+        });
+        if let Some(reason) = rejection.reason() {
+            transport.put_close(reason, &mut bytes);
+        }
+        if self.write(transport, &mut bytes).await.is_ok() {
+            self.leave(transport).await;
+        }
+    }
+
+    /// Waits for the client to close its side, but no longer than the deadline.
+    async fn leave(&mut self, transport: &mut Transport) {
+        let Self { deadline, .. } = self;
+        poll_fn(|cx| {
+            if Pin::new(&mut *deadline).poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            match transport.poll_shutdown(cx) {
+                Poll::Ready(Ok(())) => scratch::with(|scratch| transport.poll_drain(cx, scratch)),
+                Poll::Ready(Err(_)) => Poll::Ready(()),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    async fn read(&mut self, socket: &TcpStream) -> Result<(), Rejection> {
+        let Self { input, deadline, .. } = self;
+        input.reserve(FIRST_READ_BYTES);
+        let received = poll_fn(|cx| match Pin::new(&mut *deadline).poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(Rejection::Handshake(Reason::HandshakeTimeout))),
+            Poll::Pending => poll_read(socket, cx, input).map_err(|_| Rejection::Gone),
+        });
+        known(received.await?)
+    }
+
+    async fn receive(&mut self, transport: &mut Transport) -> Result<(), Rejection> {
+        let Self { input, deadline, .. } = self;
+        input.reserve(FIRST_READ_BYTES);
+        let received = poll_fn(|cx| match Pin::new(&mut *deadline).poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(Rejection::Handshake(Reason::HandshakeTimeout))),
+            Poll::Pending => {
+                scratch::with(|scratch| transport.poll_receive(cx, input, scratch)).map_err(|_| Rejection::Gone)
+            }
+        });
+        known(received.await?)
+    }
+
+    async fn write(&mut self, transport: &Transport, bytes: &mut BytesMut) -> Result<(), Rejection> {
+        let Self { deadline, .. } = self;
+        poll_fn(|cx| {
+            while !bytes.is_empty() {
+                if Pin::new(&mut *deadline).poll(cx).is_ready() {
+                    break;
+                }
+                match ready!(transport.poll_write(cx, bytes)) {
+                    Ok(0) | Err(_) => return Poll::Ready(Err(Rejection::Gone)),
+                    Ok(written) => bytes.advance(written),
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+}
+
+fn known(received: Received) -> Result<(), Rejection> {
+    match received {
+        Received::Bytes => Ok(()),
+        Received::End => Err(Rejection::Gone),
+        Received::Malformed(reason) => Err(Rejection::Handshake(reason)),
+    }
+}
+
+/// Tells a client that was refused before its permit. It has not spoken yet, so the frame goes out as plain TCP reads
+/// it, in one try: there is no place to wait for it.
+pub fn refuse_at_the_door(refused: &Refused<Accepted>, told: &crate::pb::client::Refused) {
+    let mut bytes = BytesMut::new();
+    encode_control(&mut bytes, Kind::Refused, told);
+    // A socket that does not even take the first bytes has nobody behind it.
+    let _ = refused.request.socket.try_write(&bytes);
+}

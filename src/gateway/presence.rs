@@ -1,0 +1,126 @@
+//! Where a client is: the step that registers its route, and the guard that takes it back.
+
+use std::{fmt, sync::Arc};
+
+use futures_util::FutureExt;
+
+use super::{
+    Gateway,
+    connection::{Connection, Ending},
+    greet::{Greeting, Rejection},
+    login::Identity,
+    roster::{Inserted, Member},
+};
+use crate::{
+    clock::{Timestamp, unix_millis},
+    id::{Epoch, OutboxId},
+    layer::{
+        heartbeat::Linked,
+        step::{Step, With},
+    },
+    registry::Login,
+    request::Admitted,
+    wire::Reason,
+};
+
+/// A greeting whose client is known.
+pub type LoggedIn = With<Admitted<Greeting>, Identity>;
+
+/// Registers the route of a login, which grants its epoch.
+#[derive(Clone, Debug)]
+pub struct RegisterRoute {
+    /// Whose connections.
+    pub gateway: Arc<Gateway>,
+}
+
+impl Step<LoggedIn> for RegisterRoute {
+    type Output = Presence;
+    type Error = Rejection;
+
+    async fn run(&self, login: &LoggedIn) -> Result<Presence, Rejection> {
+        let Identity { user, device } = &login.output;
+        let gateway = &self.gateway;
+        let asked = Epoch(unix_millis());
+        let request = Login { user, device, home: &gateway.home, asked };
+        let epoch = match gateway.registry.register(request, gateway.clock.now()).await {
+            Ok(registered) => registered.epoch,
+            // A login goes on without the registry: the epoch is what it would most likely have granted.
+            Err(error) => {
+                tracing::warn!(%error, "a route was not registered");
+                Epoch(asked.0 + 1)
+            }
+        };
+        let hash = gateway.priority_key.user(user.as_bytes());
+        let outbox = OutboxId(login.request.request.hello.outbox);
+        // Without tickets every user is of the policy's first tier.
+        let connection = Connection::new(user, device, 0, hash, epoch, outbox);
+        Ok(Presence { gateway: gateway.clone(), connection })
+    }
+}
+
+/// A registered connection; dropping it takes it out of the roster and the registry, unless a newer login has taken its
+/// place there.
+pub struct Presence {
+    gateway: Arc<Gateway>,
+    /// Who is present.
+    pub connection: Arc<Connection>,
+}
+
+impl Presence {
+    /// Enters the roster. Whoever has to make room is closed.
+    ///
+    /// # Errors
+    ///
+    /// If a newer login of the same device is there already.
+    pub fn enter(&self) -> Result<(), Rejection> {
+        match self.gateway.roster.insert(self.connection.clone()) {
+            Inserted::New => Ok(()),
+            Inserted::Replaced(previous) | Inserted::Evicted(previous) => {
+                // The same outbox is the same client, come back before its old link was found dead. Another one is
+                // another installation, which must not fight for the place.
+                let same_client = previous.outbox == self.connection.outbox;
+                let ending = if same_client { Ending::Close } else { Ending::Kick };
+                previous.end(ending(Reason::Replaced));
+                Ok(())
+            }
+            Inserted::Outdated(_) => {
+                Err(Rejection::Login { reason: Reason::Replaced, detail: "a newer login is here" })
+            }
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let Self { gateway, connection } = self;
+        connection.shut(&gateway.budget);
+        gateway.roster.remove(connection);
+        let now = gateway.clock.now();
+        let deleted = gateway.registry.unregister(connection.user(), connection.device(), connection.epoch, now);
+        // The registry in memory answers at once; one elsewhere takes the order and goes on by itself.
+        if let Some(Err(error)) = deleted.now_or_never() {
+            tracing::warn!(%error, "a route was not deleted; it ends with this gateway's lease");
+        }
+    }
+}
+
+impl fmt::Debug for Presence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Presence").field(&self.connection).finish()
+    }
+}
+
+/// A login with its route: what the heartbeat layer watches over.
+pub type Present = With<LoggedIn, Presence>;
+
+impl Linked for Present {
+    type Link = Arc<Connection>;
+
+    fn link(&self) -> Arc<Connection> {
+        self.output.connection.clone()
+    }
+
+    fn heard(&self) -> Timestamp {
+        self.request.request.request.arrived
+    }
+}

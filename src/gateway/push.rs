@@ -1,0 +1,153 @@
+//! The gateway's own gRPC service: logic services push to users who are connected here.
+
+use std::{fmt, pin::Pin, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use prost::Message;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    Gateway,
+    connection::{Connection, PushRefused},
+};
+use crate::{
+    id::BusinessCode,
+    pb::{
+        client,
+        service::{PushMessage, PushOutcome, PushResult, PushResults, Pushes, gateway_server, push_message::Target},
+    },
+    policy::table::Policy,
+};
+
+/// The most pushes in one batch.
+const MAX_BATCH: usize = 4096;
+
+/// Serves `dagor.service.v1.Gateway`.
+#[derive(Clone)]
+pub struct PushService {
+    gateway: Arc<Gateway>,
+}
+
+impl PushService {
+    /// Pushes to this gateway's connections.
+    pub const fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway }
+    }
+
+    fn batch(&self, batch: Pushes) -> Result<PushResults, Status> {
+        if batch.pushes.len() > MAX_BATCH {
+            return Err(Status::invalid_argument(format!("a batch holds at most {MAX_BATCH} pushes")));
+        }
+        let policy = self.gateway.store.current();
+        let results = batch.pushes.into_iter().map(|push| self.push(push, &policy)).collect();
+        Ok(PushResults { results })
+    }
+
+    fn push(&self, push: PushMessage, policy: &Policy) -> PushResult {
+        let business = policy.business_named(&push.business).map(|business| business.code);
+        let (Some(business), Some(target)) = (business, push.target) else { return invalid() };
+        let mut body = BytesMut::new();
+        let message = client::Push { dedupe_key: push.dedupe_key, payload: push.payload };
+        if message.encoded_len() > policy.connections.max_body || message.encode(&mut body).is_err() {
+            return invalid();
+        }
+        let delivery = Delivery {
+            gateway: &self.gateway,
+            business,
+            body: body.freeze(),
+            limit: policy.connections.outgoing_bytes,
+        };
+        match target {
+            Target::User(user) => delivery.to_user(&user, &push.device),
+            Target::Everyone(_) => delivery.to_everyone(),
+        }
+    }
+}
+
+const fn invalid() -> PushResult {
+    PushResult { outcome: PushOutcome::Invalid as i32, connections: 0 }
+}
+
+/// One push on its way to its connections; the body is shared by all of them.
+struct Delivery<'a> {
+    gateway: &'a Gateway,
+    business: BusinessCode,
+    body: Bytes,
+    limit: usize,
+}
+
+impl Delivery<'_> {
+    fn to_user(&self, user: &str, device: &str) -> PushResult {
+        let mut connections = Vec::new();
+        if device.is_empty() {
+            self.gateway.roster.for_user(user, |connection| connections.push(connection.clone()));
+        } else {
+            connections.extend(self.gateway.roster.get(user, device));
+        }
+        self.to(&connections).result()
+    }
+
+    fn to_everyone(&self) -> PushResult {
+        let mut total = Tally::default();
+        let mut connections = Vec::new();
+        for shard in 0..self.gateway.roster.shards() {
+            connections.clear();
+            self.gateway.roster.copy_shard(shard, &mut connections);
+            total.add(&self.to(&connections));
+        }
+        total.result()
+    }
+
+    fn to(&self, connections: &[Arc<Connection>]) -> Tally {
+        let mut tally = Tally::default();
+        for connection in connections {
+            match connection.push(self.business, self.body.clone(), self.limit, &self.gateway.budget) {
+                Ok(()) => tally.written += 1,
+                Err(PushRefused::Full) => tally.full += 1,
+                Err(PushRefused::Closed) => {}
+            }
+        }
+        tally
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    written: u32,
+    full: u32,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.written += other.written;
+        self.full += other.full;
+    }
+
+    fn result(&self) -> PushResult {
+        let outcome = match (self.written, self.full) {
+            (0, 0) => PushOutcome::NotConnected,
+            (0, _) => PushOutcome::SlowConsumer,
+            (_, _) => PushOutcome::Written,
+        };
+        PushResult { outcome: outcome as i32, connections: self.written }
+    }
+}
+
+#[tonic::async_trait]
+impl gateway_server::Gateway for PushService {
+    type PushStream = Pin<Box<dyn Stream<Item = Result<PushResults, Status>> + Send>>;
+
+    async fn push(&self, request: Request<Streaming<Pushes>>) -> Result<Response<Self::PushStream>, Status> {
+        let service = self.clone();
+        // One batch in, one result out: the stream itself holds the sender back.
+        let results = request.into_inner().map(move |batch| service.batch(batch?));
+        Ok(Response::new(Box::pin(results)))
+    }
+}
+
+impl fmt::Debug for PushService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PushService").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,263 @@
+//! The life of a gateway process: bind, start the workers, serve, drain.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, atomic::Ordering, mpsc},
+    thread,
+    time::Duration,
+};
+
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Gateway,
+    config::{GatewayConfig, StartError},
+    connection::{Connection, Ending},
+    porch,
+    push::PushService,
+    worker::{TICK, Worker},
+};
+use crate::{
+    admin,
+    clock::unix_millis,
+    id::Incarnation,
+    pb::service::gateway_server::GatewayServer,
+    policy,
+    registry::{Home, MemoryRegistry},
+    wire::Reason,
+};
+
+/// Connections that the kernel holds for a worker that is busy.
+const BACKLOG: i32 = 4096;
+
+/// Part of the drain time in which clients may move by themselves.
+const MOVE_PART: f64 = 0.5;
+
+/// Where a gateway really listens: ports that were given as 0 are filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// For clients.
+    pub clients: SocketAddr,
+    /// For people and monitors.
+    pub admin: SocketAddr,
+    /// For logic services.
+    pub push: SocketAddr,
+}
+
+/// A gateway that serves. Dropping it does not stop it; [`Running::shutdown`] does.
+#[derive(Debug)]
+pub struct Running {
+    /// What its workers share.
+    pub gateway: Arc<Gateway>,
+    /// Where it listens.
+    pub addresses: Addresses,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    workers: Vec<thread::JoinHandle<()>>,
+}
+
+/// Starts a gateway. Returns when it serves.
+///
+/// # Errors
+///
+/// If the policy has faults or names a service without an address, or an address cannot be listened on.
+pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
+    let store = config.policy.open(unix_millis()).map_err(StartError::Policy)?;
+    check_services(&config, &store.current())?;
+    let (clients, addresses, admin_listener, push_listener) = bind(&config).await?;
+    let home = Home {
+        gateway: config.name.clone(),
+        incarnation: Incarnation(fastrand::u64(..)),
+        address: addresses.push.to_string(),
+    };
+    let gateway = Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home);
+    let stop = CancellationToken::new();
+    let (workers, threads) = start_workers(&gateway, clients, &stop)?;
+    assert!(gateway.running.set(workers).is_ok(), "workers are started once");
+    let tasks = vec![
+        until(&stop, tick_gates(gateway.clone())),
+        until(&stop, follow_policy(gateway.clone())),
+        until(&stop, admin::serve(admin_listener, gateway.clone())),
+        until(&stop, serve_pushes(push_listener, gateway.clone())),
+    ];
+    Ok(Running { gateway, addresses, stop, tasks, workers: threads })
+}
+
+/// A policy whose requests could never be answered is not started with.
+fn check_services(config: &GatewayConfig, policy: &policy::Policy) -> Result<(), StartError> {
+    let known = |name: &str| config.services.iter().any(|service| service.name == name);
+    match policy.services.iter().find(|service| !known(&service.name)) {
+        Some(service) => Err(StartError::NoAddress(service.name.clone())),
+        None => Ok(()),
+    }
+}
+
+type Bound = (Vec<TcpListener>, Addresses, tokio::net::TcpListener, tokio::net::TcpListener);
+
+async fn bind(config: &GatewayConfig) -> Result<Bound, StartError> {
+    let listen = |address: SocketAddr| move |source: io::Error| StartError::Listen { address, source };
+    let first = client_listener(config.clients).map_err(listen(config.clients))?;
+    let clients = first.local_addr().map_err(listen(config.clients))?;
+    let mut listeners = vec![first];
+    for _ in 1..config.workers {
+        listeners.push(client_listener(clients).map_err(listen(clients))?);
+    }
+    let admin = tokio::net::TcpListener::bind(config.admin).await.map_err(listen(config.admin))?;
+    let push = tokio::net::TcpListener::bind(config.push).await.map_err(listen(config.push))?;
+    let addresses = Addresses {
+        clients,
+        admin: admin.local_addr().map_err(listen(config.admin))?,
+        push: push.local_addr().map_err(listen(config.push))?,
+    };
+    Ok((listeners, addresses, admin, push))
+}
+
+/// One listener per worker on the same port: the kernel spreads connections, and no socket changes its thread.
+fn client_listener(address: SocketAddr) -> io::Result<TcpListener> {
+    // A port that another process holds must be an error, though workers share theirs: so the first bind of a process
+    // asks without sharing.
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+type Started = (Vec<Arc<Worker>>, Vec<thread::JoinHandle<()>>);
+
+fn start_workers(
+    gateway: &Arc<Gateway>,
+    listeners: Vec<TcpListener>,
+    stop: &CancellationToken,
+) -> Result<Started, StartError> {
+    let (mut workers, mut threads) = (Vec::new(), Vec::new());
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let (ready, is_ready) = mpsc::sync_channel(1);
+        let (gateway, stop) = (gateway.clone(), stop.clone());
+        let work = move || work(index, gateway, listener, &ready, &stop);
+        let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(work).map_err(StartError::Worker)?;
+        threads.push(thread);
+        let started = is_ready.recv().map_err(|_| StartError::Worker(io::ErrorKind::BrokenPipe.into()))?;
+        workers.push(started.map_err(StartError::Worker)?);
+    }
+    Ok((workers, threads))
+}
+
+/// The whole life of a worker's thread.
+fn work(
+    index: usize,
+    gateway: Arc<Gateway>,
+    listener: TcpListener,
+    ready: &mpsc::SyncSender<io::Result<Arc<Worker>>>,
+    stop: &CancellationToken,
+) {
+    let started = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+        let listener = runtime.block_on(async { tokio::net::TcpListener::from_std(listener) })?;
+        Ok((runtime, listener))
+    });
+    let (runtime, listener) = match started {
+        Ok(started) => started,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    runtime.block_on(async {
+        let worker = Worker::new(index, gateway);
+        worker.connect();
+        let ticks = tokio::spawn(worker.clone().tick_forever());
+        let porch = tokio::spawn(porch::open(worker.clone(), listener));
+        drop(ready.send(Ok(worker)));
+        stop.cancelled().await;
+        ticks.abort();
+        porch.abort();
+    });
+}
+
+fn until(stop: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        stop.run_until_cancelled(task).await;
+    })
+}
+
+/// Closes the gates' windows. One task for all gates, so that each has one owner.
+async fn tick_gates(gateway: Arc<Gateway>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let now = gateway.clock.now();
+        for (service, gate) in gateway.gates.iter().enumerate() {
+            let waiting = gateway.worker_list().iter().map(|worker| worker.oldest_waiting(service, now));
+            gate.tick(now, waiting.max().unwrap_or_default());
+        }
+        gateway.own_gate.tick(now);
+    }
+}
+
+async fn follow_policy(gateway: Arc<Gateway>) {
+    let mut changes = gateway.store.subscribe();
+    let follow = policy::follow(gateway.store.clone());
+    let apply = async {
+        while changes.changed().await.is_ok() {
+            let policy = changes.borrow_and_update().clone();
+            gateway.apply(&policy);
+            tracing::info!(revision = %policy.revision, "another policy is in force");
+        }
+    };
+    tokio::join!(follow, apply);
+}
+
+async fn serve_pushes(listener: tokio::net::TcpListener, gateway: Arc<Gateway>) {
+    let service = GatewayServer::new(PushService::new(gateway));
+    let incoming = TcpListenerStream::new(listener);
+    if let Err(error) = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await {
+        tracing::error!(%error, "the push service ended");
+    }
+}
+
+impl Running {
+    /// Drains and stops: not ready any more, clients are told to move, what is in flight is finished, routes are
+    /// removed. Takes at most the policy's `drain` and a moment.
+    pub async fn shutdown(self) {
+        let drain = self.gateway.store.current().connections.drain;
+        self.gateway.draining.store(true, Ordering::Relaxed);
+        self.tell_everyone(|| {
+            let within = drain.mul_f64(MOVE_PART * fastrand::f64());
+            Ending::Goaway(Reason::Draining, within)
+        });
+        self.wait_until_empty(drain.mul_f64(MOVE_PART)).await;
+        self.tell_everyone(|| Ending::Close(Reason::Draining));
+        self.wait_until_empty(drain.mul_f64(1.0 - MOVE_PART)).await;
+        self.stop.cancel();
+        for task in self.tasks {
+            // A task that panicked has said so on standard error.
+            let _ = task.await;
+        }
+        let workers = self.workers;
+        let joined = tokio::task::spawn_blocking(move || workers.into_iter().for_each(|worker| drop(worker.join())));
+        let _ = joined.await;
+    }
+
+    fn tell_everyone(&self, ending: impl Fn() -> Ending) {
+        let mut connections: Vec<Arc<Connection>> = Vec::new();
+        for shard in 0..self.gateway.roster.shards() {
+            connections.clear();
+            self.gateway.roster.copy_shard(shard, &mut connections);
+            connections.iter().for_each(|connection| connection.end(ending()));
+        }
+    }
+
+    async fn wait_until_empty(&self, limit: Duration) {
+        let empty = async {
+            while !self.gateway.roster.is_empty() {
+                tokio::time::sleep(TICK).await;
+            }
+        };
+        // What is left after the limit is closed by the next step.
+        let _ = tokio::time::timeout(limit, empty).await;
+    }
+}

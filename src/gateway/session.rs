@@ -1,0 +1,284 @@
+//! A logged-in connection: the only owner of its socket. It reads frames, sends requests into the request stack, and
+//! writes what comes back; between two frames it holds no buffer.
+
+mod read;
+mod write;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use self::write::Unsent;
+use super::{
+    connection::{Connection, Ending},
+    counters::Outcome,
+    deadline::Deadline,
+    presence::Presence,
+    request::ClientRequest,
+    roster::Member,
+    scratch::{self, Scratch},
+    stack::RequestFuture,
+    transport::Transport,
+    worker::Worker,
+};
+use crate::{
+    id::{BusinessCode, MessageId},
+    layer::{heartbeat::Pulse, limit::Permit},
+    request::Failure,
+    wire::{Kind, Reason},
+};
+
+/// The future of one connection, for as long as the link lives.
+pub struct Session {
+    transport: Transport,
+    connection: Arc<Connection>,
+    /// There until the connection begins to leave.
+    presence: Option<Presence>,
+    worker: Arc<Worker>,
+    /// Shows the reaper that something was received.
+    pulse: Pulse<Arc<Connection>>,
+    /// Counts the connection against the gateway's limits.
+    _permit: Permit,
+    /// The beginning of a frame whose end has not been read.
+    partial: Option<Box<bytes::BytesMut>>,
+    /// What the socket did not take yet.
+    unsent: Option<Box<Unsent>>,
+    /// Requests without an answer; there only while there are any.
+    in_flight: Option<Box<FuturesUnordered<InFlight>>>,
+    pushes_written: u64,
+    phase: Phase,
+    /// Bounds the time for the last frame.
+    leave_by: Option<Box<Deadline>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Has not looked at what came behind the `Hello`.
+    Starting,
+    Serving,
+    /// Reads nothing more; closes when the last request is answered.
+    Finishing(Reason),
+    /// The last frame is about to be written.
+    Closing(Farewell),
+    /// The last frame is written; the client has a moment to read it.
+    Leaving,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    /// With a `Refused` frame.
+    Refused(Reason),
+    /// With a `Kick` frame.
+    Kick(Reason),
+    /// The client has closed it, or it is broken.
+    Silent,
+}
+
+/// One request without an answer.
+#[pin_project::pin_project]
+struct InFlight {
+    id: MessageId,
+    business: BusinessCode,
+    no_reply_wanted: bool,
+    #[pin]
+    future: RequestFuture,
+}
+
+/// A request that has ended.
+struct Done {
+    id: MessageId,
+    business: BusinessCode,
+    no_reply_wanted: bool,
+    result: Result<super::link::Answer, Failure>,
+}
+
+impl Future for InFlight {
+    type Output = Done;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Done> {
+        let this = self.project();
+        let result = ready!(this.future.poll(cx));
+        Poll::Ready(Done { id: *this.id, business: *this.business, no_reply_wanted: *this.no_reply_wanted, result })
+    }
+}
+
+/// What a handshake leaves to the session.
+pub struct Parts {
+    /// The socket with its framing.
+    pub transport: Transport,
+    /// Who it is.
+    pub presence: Presence,
+    /// Where it runs.
+    pub worker: Arc<Worker>,
+    /// Its place in the heartbeat table.
+    pub pulse: Pulse<Arc<Connection>>,
+    /// Its place among the connections.
+    pub permit: Permit,
+    /// What was read behind the `Hello`.
+    pub read_ahead: bytes::BytesMut,
+    /// The first frame to the client.
+    pub welcome: crate::pb::client::Welcome,
+}
+
+impl Session {
+    /// Takes over a connection that has logged in; its first frame is the `Welcome`.
+    pub fn new(parts: Parts) -> Self {
+        let welcome = scratch::with(|scratch| {
+            scratch.control(Kind::Welcome, &parts.welcome);
+            parts.transport.framed(scratch)
+        });
+        let partial = (!parts.read_ahead.is_empty()).then(|| Box::new(parts.read_ahead));
+        Self {
+            transport: parts.transport,
+            connection: parts.presence.connection.clone(),
+            presence: Some(parts.presence),
+            worker: parts.worker,
+            pulse: parts.pulse,
+            _permit: parts.permit,
+            partial,
+            unsent: Some(Box::new(Unsent::from(welcome))),
+            in_flight: None,
+            pushes_written: 0,
+            phase: Phase::Starting,
+            leave_by: None,
+        }
+    }
+
+    /// One turn: take what others want, read, collect answers, write.
+    fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        if self.phase == Phase::Leaving {
+            return self.leave(cx, scratch);
+        }
+        // What an earlier turn left goes first: nothing is read for a client that does not read.
+        if self.flush_unsent(cx).is_err() {
+            return Poll::Ready(());
+        }
+        self.take_outgoing(cx, scratch);
+        if let Err(farewell) = self.take_incoming(cx, scratch) {
+            self.phase = Phase::Closing(farewell);
+        }
+        self.collect_answers(cx, scratch);
+        if let Phase::Finishing(reason) = self.phase
+            && self.in_flight.is_none()
+        {
+            self.phase = Phase::Closing(Farewell::Refused(reason));
+        }
+        if let Err(farewell) = self.flush(cx, scratch) {
+            self.phase = Phase::Closing(farewell);
+        }
+        match self.phase {
+            Phase::Closing(farewell) => self.close(farewell, cx, scratch),
+            Phase::Starting | Phase::Serving | Phase::Finishing(_) | Phase::Leaving => Poll::Pending,
+        }
+    }
+
+    fn take_outgoing(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {
+        let (pushes, ending) = self.connection.take_outgoing(cx.waker(), &self.worker.gateway.budget);
+        for push in pushes {
+            self.write_push(push, scratch);
+        }
+        if let Some(ending) = ending {
+            self.begin_ending(ending, scratch);
+        }
+    }
+
+    fn take_incoming(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Farewell> {
+        if self.phase == Phase::Starting {
+            self.phase = Phase::Serving;
+            self.read_ahead(scratch)?;
+        }
+        if self.phase == Phase::Serving { self.read(cx, scratch) } else { Ok(()) }
+    }
+
+    fn begin_ending(&mut self, ending: Ending, scratch: &mut Scratch) {
+        match ending {
+            Ending::Goaway(reason, within) => write::goaway(scratch, reason, within),
+            Ending::Close(reason) => self.phase = Phase::Finishing(reason),
+            Ending::Kick(reason) => self.phase = Phase::Closing(Farewell::Kick(reason)),
+        }
+    }
+
+    /// Hands a resolved request to the stack and keeps its future.
+    fn submit(&mut self, request: ClientRequest) {
+        let (id, business, no_reply_wanted) = (request.id, request.business, request.no_reply_wanted);
+        let future = self.worker.call(request);
+        self.in_flight.get_or_insert_default().push(InFlight { id, business, no_reply_wanted, future });
+    }
+
+    fn collect_answers(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {
+        let Some(mut in_flight) = self.in_flight.take() else { return };
+        while let Poll::Ready(Some(done)) = in_flight.poll_next_unpin(cx) {
+            self.write_done(done, scratch);
+        }
+        // The set is dropped as soon as it is empty: an idle connection must not pay for it.
+        if !in_flight.is_empty() {
+            self.in_flight = Some(in_flight);
+        }
+    }
+
+    fn count(&self, business: BusinessCode, outcome: Outcome) {
+        self.worker.counters.count(business, outcome);
+    }
+
+    /// Queues the last frame and begins to leave. From here on nobody finds the connection any more.
+    fn close(&mut self, farewell: Farewell, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        self.presence = None;
+        self.in_flight = None;
+        let reason = match farewell {
+            Farewell::Silent => return Poll::Ready(()),
+            Farewell::Refused(reason) => {
+                write::refused(scratch, reason);
+                reason
+            }
+            Farewell::Kick(reason) => {
+                write::kick(scratch, reason);
+                reason
+            }
+        };
+        self.worker.gateway.count_closed(reason);
+        tracing::debug!(user = self.connection.user(), reason = reason.name(), "connection ends");
+        let mut last = self.unsent.take().unwrap_or_default();
+        self.transport.frame_onto(scratch, last.bytes());
+        self.transport.put_close(reason, last.bytes());
+        self.unsent = Some(last);
+        self.leave_by = Some(Box::new(self.worker.deadlines.at(self.worker.clock.now() + LEAVE_TIME)));
+        self.phase = Phase::Leaving;
+        self.leave(cx, scratch)
+    }
+
+    /// Writes what is left, then waits for the client to close its side; both only until the deadline.
+    fn leave(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        let late = self.leave_by.as_mut().is_none_or(|deadline| Pin::new(deadline).poll(cx).is_ready());
+        if late {
+            return Poll::Ready(());
+        }
+        match self.flush_unsent(cx) {
+            Err(_) => return Poll::Ready(()),
+            Ok(()) if self.unsent.is_some() => return Poll::Pending,
+            Ok(()) => {}
+        }
+        match self.transport.poll_shutdown(cx) {
+            Poll::Ready(Ok(())) => self.transport.poll_drain(cx, scratch),
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// How long a client has to read the last frame.
+const LEAVE_TIME: Duration = Duration::from_secs(2);
+
+impl Future for Session {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        scratch::with(|scratch| self.turn(cx, scratch))
+    }
+}

@@ -1,0 +1,184 @@
+//! The reading half of a session: bytes to frames, frames to requests.
+
+use std::{
+    mem,
+    task::{Context, Poll},
+};
+
+use bytes::BytesMut;
+
+use super::{Farewell, Outcome, Phase, Session};
+use crate::{
+    clock::{Timestamp, unix_millis},
+    gateway::{
+        request::{ClientRequest, MAX_TIMEOUT, Table},
+        scratch::{READ_BYTES, Scratch},
+        transport::Received,
+    },
+    id::BusinessCode,
+    pb::client as pb,
+    wire::{DecodeError, Flags, Frame, Kind, Reason, decode},
+};
+
+/// Reads of one turn; a client that has more waits until the others had theirs.
+const READS_PER_TURN: usize = 4;
+
+/// What is the same for all frames of one read: looked up once.
+struct Batch {
+    now: Timestamp,
+    unix_ms: u64,
+    table: std::sync::Arc<Table>,
+}
+
+impl From<DecodeError> for Farewell {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::TooLarge { .. } => Self::Refused(Reason::TooLarge),
+            DecodeError::UnknownKind(_) | DecodeError::Malformed(_) => Self::Refused(Reason::Malformed),
+        }
+    }
+}
+
+impl Session {
+    /// Hands on what came behind the `Hello`.
+    pub(super) fn read_ahead(&mut self, scratch: &mut Scratch) -> Result<(), Farewell> {
+        let Some(mut input) = self.partial.take() else { return Ok(()) };
+        self.frames(&mut input, scratch)?;
+        if !input.is_empty() {
+            self.partial = Some(input);
+        }
+        Ok(())
+    }
+
+    /// Reads what the socket has and hands on every whole frame.
+    pub(super) fn read(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Farewell> {
+        for _ in 0..READS_PER_TURN {
+            // A client that does not read its replies is not read from either.
+            if self.unsent.is_some() {
+                return Ok(());
+            }
+            let received = self.receive(cx, scratch)?;
+            if !received {
+                return Ok(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// One read. `false` if the socket has nothing more for now.
+    fn receive(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Farewell> {
+        let mut input = self.partial.take().map_or_else(|| mem::take(&mut scratch.input), |partial| *partial);
+        let result = self.receive_into(&mut input, cx, scratch);
+        if result.is_ok() && !input.is_empty() {
+            self.partial = Some(Box::new(keep(&mut input)));
+        }
+        // The scratch buffer goes back; a buffer that held a partial frame is freed here.
+        if scratch.input.capacity() == 0 {
+            scratch.input = input;
+            scratch.input.clear();
+        }
+        result
+    }
+
+    fn receive_into(
+        &mut self,
+        input: &mut BytesMut,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Farewell> {
+        input.reserve(READ_BYTES);
+        match self.transport.poll_receive(cx, input, scratch) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(Received::Bytes)) => self.frames(input, scratch).map(|()| true),
+            Poll::Ready(Ok(Received::End)) | Poll::Ready(Err(_)) => Err(Farewell::Silent),
+            Poll::Ready(Ok(Received::Malformed(reason))) => Err(Farewell::Refused(reason)),
+        }
+    }
+
+    /// Hands on every whole frame in `input`.
+    pub(super) fn frames(&mut self, input: &mut BytesMut, scratch: &mut Scratch) -> Result<(), Farewell> {
+        let batch = Batch { now: self.worker.clock.now(), unix_ms: unix_millis(), table: self.worker.table() };
+        self.pulse.touch(batch.now);
+        while let Some(frame) = decode(input, batch.table.policy.connections.max_body)? {
+            self.frame(frame, &batch, scratch)?;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: Frame, batch: &Batch, scratch: &mut Scratch) -> Result<(), Farewell> {
+        match frame.kind {
+            Kind::Request => self.request(frame, batch, scratch),
+            Kind::Ping => {
+                let _: pb::Ping = frame.message()?;
+                scratch.control(Kind::Pong, &self.worker.gateway.pong(&self.connection, &batch.table));
+                Ok(())
+            }
+            Kind::PushAck => frame.message::<pb::PushAck>().map(drop).map_err(Into::into),
+            Kind::Pong => Ok(()),
+            Kind::Hello | Kind::Welcome | Kind::Refused | Kind::Reply | Kind::Push | Kind::Goaway | Kind::Kick => {
+                Err(Farewell::Refused(Reason::Unexpected))
+            }
+        }
+    }
+
+    fn request(&mut self, frame: Frame, batch: &Batch, scratch: &mut Scratch) -> Result<(), Farewell> {
+        let (id, business) = (frame.id, frame.business);
+        match self.resolve(frame, batch)? {
+            Ok(request) => self.submit(request),
+            Err(reason) => {
+                self.count(business, Outcome::Failed(reason));
+                self.refuse(id, business, reason, scratch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks a request up in the policy. The inner error refuses it and keeps the connection.
+    fn resolve(&self, frame: Frame, batch: &Batch) -> Result<Result<ClientRequest, Reason>, Farewell> {
+        let (id, business, flags) = (frame.id, frame.business, frame.flags);
+        let message: pb::Request = frame.message()?;
+        let policy = &batch.table.policy;
+        if self.phase != Phase::Serving {
+            return Ok(Err(Reason::Draining));
+        }
+        if self.in_flight.as_ref().is_some_and(|set| set.len() >= policy.connections.max_in_flight) {
+            return Ok(Err(Reason::Limit));
+        }
+        let Some(rule) = policy.business(business).filter(|_| business != BusinessCode::LOGIN) else {
+            return Ok(Err(Reason::UnknownBusiness));
+        };
+        let tier = usize::from(self.connection.tier);
+        if !rule.tiers.is_empty() && !rule.tiers.contains(&tier) {
+            return Ok(Err(Reason::Misplaced));
+        }
+        let Some(service) = batch.table.service_of(rule) else { return Ok(Err(Reason::NoInstance)) };
+        let timeout = match message.timeout_ms {
+            0 => rule.timeout,
+            millis => std::time::Duration::from_millis(u64::from(millis)).min(MAX_TIMEOUT),
+        };
+        Ok(Ok(ClientRequest {
+            connection: self.connection.clone(),
+            business,
+            priority: rule.priority,
+            levels: policy.tiers.get(tier).map_or((0, 127), |tier| tier.levels),
+            service,
+            id,
+            resent: flags.contains(Flags::RESENT),
+            no_reply_wanted: flags.contains(Flags::NO_REPLY_WANTED),
+            arrived: batch.now,
+            unix_ms: batch.unix_ms,
+            deadline: batch.now + timeout,
+            oldest_unsettled_of_business: message.oldest_unsettled_of_business,
+            payload: message.payload,
+            table: batch.table.clone(),
+        }))
+    }
+}
+
+/// Moves the beginning of a frame out of the scratch buffer into a buffer of its own size.
+fn keep(input: &mut BytesMut) -> BytesMut {
+    let kept = BytesMut::from(&input[..]);
+    input.clear();
+    kept
+}

@@ -1,0 +1,175 @@
+//! The writing half of a session: replies and pushes to frames, frames to the socket.
+
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Buf, BufMut, BytesMut};
+
+use super::{Done, Farewell, Outcome, Session};
+use crate::{
+    gateway::{connection::PendingPush, scratch::Scratch, transport::Transport},
+    id::{BusinessCode, MessageId},
+    pb::client as pb,
+    request::Failure,
+    wire::{Flags, HEADER_BYTES, Header, Kind, Reason, encode},
+};
+
+/// Bytes that the socket did not take, framed as the transport wants them.
+#[derive(Debug, Default)]
+pub(super) struct Unsent(BytesMut);
+
+impl From<BytesMut> for Unsent {
+    fn from(bytes: BytesMut) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Unsent {
+    pub(super) fn bytes(&mut self) -> &mut BytesMut {
+        &mut self.0
+    }
+}
+
+impl Session {
+    /// Writes how a request ended.
+    pub(super) fn write_done(&mut self, done: Done, scratch: &mut Scratch) {
+        match done.result {
+            Ok(answer) => {
+                self.count(done.business, Outcome::Replied);
+                if !done.no_reply_wanted {
+                    let reply = pb::Reply { payload: answer.payload, ..pb::Reply::default() };
+                    put_reply(done.id, done.business, &reply, scratch);
+                }
+            }
+            Err(failure) => {
+                self.count(done.business, Outcome::Failed((&failure).into()));
+                put_reply(done.id, done.business, &failed(failure), scratch);
+            }
+        }
+    }
+
+    /// Refuses a request that did not get as far as the request stack.
+    pub(super) fn refuse(&self, id: MessageId, business: BusinessCode, reason: Reason, scratch: &mut Scratch) {
+        let reply = pb::Reply {
+            outcome: pb::Outcome::Refused.into(),
+            reason: reason.code(),
+            retry_after_ms: RETRY_AFTER_MS,
+            ..pb::Reply::default()
+        };
+        put_reply(id, business, &reply, scratch);
+    }
+
+    /// Writes a push. Its id counts the pushes of this connection in the order of writing.
+    pub(super) fn write_push(&mut self, push: PendingPush, scratch: &mut Scratch) {
+        self.pushes_written += 1;
+        let header = Header {
+            body_bytes: push.body.len(),
+            kind: Kind::Push as u8,
+            flags: Flags::default(),
+            business: push.business,
+            id: MessageId(self.pushes_written),
+        };
+        scratch.output.reserve(HEADER_BYTES + push.body.len());
+        scratch.output.put_slice(&header.encode());
+        scratch.output.put_slice(&push.body);
+    }
+
+    /// Gives everything written in this turn to the socket and keeps what it does not take.
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Farewell> {
+        if let Some(unsent) = &mut self.unsent {
+            self.transport.frame_onto(scratch, &mut unsent.0);
+            self.flush_unsent(cx)?;
+            return self.check_backlog();
+        }
+        let mut bytes = self.transport.framed(scratch);
+        let done = write_some(&self.transport, cx, &mut bytes);
+        if matches!(done, Ok(false)) {
+            self.unsent = Some(Box::new(Unsent(BytesMut::from(&bytes[..]))));
+        }
+        scratch.give_back(bytes);
+        done?;
+        self.check_backlog()
+    }
+
+    /// Writes what an earlier turn left.
+    pub(super) fn flush_unsent(&mut self, cx: &mut Context<'_>) -> Result<(), Farewell> {
+        if let Some(mut unsent) = self.unsent.take()
+            && !write_some(&self.transport, cx, &mut unsent.0)?
+        {
+            self.unsent = Some(unsent);
+        }
+        Ok(())
+    }
+
+    /// Replies are never dropped: a client that leaves too many unread is disconnected.
+    fn check_backlog(&self) -> Result<(), Farewell> {
+        let limit = self.worker.table().policy.connections.outgoing_bytes;
+        match &self.unsent {
+            Some(unsent) if unsent.0.len() > limit => Err(Farewell::Refused(Reason::SlowConsumer)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes until the socket takes no more. `true` if nothing is left.
+fn write_some(transport: &Transport, cx: &mut Context<'_>, bytes: &mut BytesMut) -> Result<bool, Farewell> {
+    while !bytes.is_empty() {
+        match transport.poll_write(cx, bytes) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Err(Farewell::Silent),
+            Poll::Ready(Ok(written)) => bytes.advance(written),
+        }
+    }
+    Ok(true)
+}
+
+/// When to try again after a refusal that no controller forecasts, in milliseconds.
+const RETRY_AFTER_MS: u32 = 1000;
+
+/// The one place that turns a failure into a reply.
+fn failed(failure: Failure) -> pb::Reply {
+    let reason = Reason::from(&failure).code();
+    let (outcome, detail, retry_after) = match failure {
+        Failure::Refused(refusal) => (pb::Outcome::Refused, String::new(), refusal.retry_after),
+        Failure::RefusedByService { detail, retry_after } => (pb::Outcome::Refused, detail, retry_after),
+        Failure::Misplaced { detail } => (pb::Outcome::Refused, detail, Duration::ZERO),
+        // The handler has answered, even if only that it failed: it would not help to send this again.
+        Failure::Failed { detail } => (pb::Outcome::Replied, detail, Duration::ZERO),
+        Failure::TimedOut | Failure::Lost => (pb::Outcome::Unknown, String::new(), Duration::ZERO),
+    };
+    let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
+    pb::Reply { outcome: outcome.into(), reason, detail, retry_after_ms, ..pb::Reply::default() }
+}
+
+fn put_reply(id: MessageId, business: BusinessCode, reply: &pb::Reply, scratch: &mut Scratch) {
+    if encode(&mut scratch.output, Kind::Reply, Flags::default(), business, id, reply).is_err() {
+        // The link to the service bounds answers far below what a frame can carry.
+        tracing::error!(%business, "a reply outgrew the frame and was not written");
+    }
+}
+
+/// Tells the client to move within `within`.
+pub(super) fn goaway(scratch: &mut Scratch, reason: Reason, within: Duration) {
+    let move_after_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+    let message =
+        pb::Goaway { reason: reason.code(), detail: reason.name().into(), move_after_ms, ..Default::default() };
+    scratch.control(Kind::Goaway, &message);
+}
+
+/// The last frame of a connection that the client may come back from.
+pub(super) fn refused(scratch: &mut Scratch, reason: Reason) {
+    let message = pb::Refused {
+        reason: reason.code(),
+        detail: reason.name().into(),
+        retry_after_ms: RETRY_AFTER_MS,
+        ..pb::Refused::default()
+    };
+    scratch.control(Kind::Refused, &message);
+}
+
+/// The last frame of a connection that the client must not come back from.
+pub(super) fn kick(scratch: &mut Scratch, reason: Reason) {
+    scratch.control(Kind::Kick, &pb::Kick { reason: reason.code(), detail: reason.name().into() });
+}

@@ -1,0 +1,208 @@
+//! A socket with its framing taken off: plain TCP carries frames as they are, WebSocket wraps them. TLS will be a third.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{BufMut, BytesMut};
+use tokio::{io::AsyncWrite, net::TcpStream};
+
+use super::scratch::{READ_BYTES, Scratch};
+use crate::wire::{
+    Reason,
+    websocket::{self, Decoder, Event, FrameError},
+};
+
+/// The largest WebSocket message, in bytes. It holds any number of frames, which have limits of their own, and is never
+/// collected; so this only keeps its header honest.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// A client's socket.
+#[derive(Debug)]
+pub struct Transport {
+    socket: TcpStream,
+    framing: Framing,
+}
+
+#[derive(Debug)]
+enum Framing {
+    Raw,
+    WebSocket {
+        decoder: Decoder,
+        /// The beginning of a WebSocket header whose end has not been read.
+        partial: Option<Box<BytesMut>>,
+    },
+}
+
+/// What one read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// At least one byte, which is a sign of life.
+    Bytes,
+    /// The client has closed its side.
+    End,
+    /// Bytes that break the transport's own rules.
+    Malformed(Reason),
+}
+
+impl Transport {
+    /// Frames directly on a stream of bytes.
+    pub const fn raw(socket: TcpStream) -> Self {
+        Self { socket, framing: Framing::Raw }
+    }
+
+    /// Frames in binary WebSocket messages, after the upgrade.
+    pub fn websocket(socket: TcpStream) -> Self {
+        Self { socket, framing: Framing::WebSocket { decoder: Decoder::default(), partial: None } }
+    }
+
+    /// Which one it is, for metrics and logs.
+    pub const fn name(&self) -> &'static str {
+        match self.framing {
+            Framing::Raw => "tcp",
+            Framing::WebSocket { .. } => "websocket",
+        }
+    }
+
+    /// Reads once and appends the frames' bytes to `input`. Answers to the transport's own pings go to `scratch.framed`.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is broken.
+    pub fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        input: &mut BytesMut,
+        scratch: &mut Scratch,
+    ) -> Poll<io::Result<Received>> {
+        match &mut self.framing {
+            Framing::Raw => poll_read(&self.socket, cx, input),
+            Framing::WebSocket { decoder, partial } => {
+                let mut raw = partial.take().map_or_else(|| std::mem::take(&mut scratch.raw), |partial| *partial);
+                raw.reserve(READ_BYTES);
+                let mut result = poll_read(&self.socket, cx, &mut raw);
+                if let Poll::Ready(Ok(Received::Bytes)) = result {
+                    result = Poll::Ready(Ok(unwrap(decoder, &mut raw, input, &mut scratch.framed)));
+                }
+                if !raw.is_empty() {
+                    *partial = Some(Box::new(BytesMut::from(&raw[..])));
+                }
+                raw.clear();
+                scratch.raw = raw;
+                result
+            }
+        }
+    }
+
+    /// Takes everything that is to be written out of `scratch`, framed. Give the buffer back with
+    /// [`Scratch::give_back`].
+    pub fn framed(&self, scratch: &mut Scratch) -> BytesMut {
+        match self.framing {
+            Framing::Raw => std::mem::take(&mut scratch.output),
+            Framing::WebSocket { .. } => {
+                let mut bytes = std::mem::take(&mut scratch.framed);
+                wrap(&mut scratch.output, &mut bytes);
+                bytes
+            }
+        }
+    }
+
+    /// Moves everything that is to be written out of `scratch` behind `unsent`, framed.
+    pub fn frame_onto(&self, scratch: &mut Scratch, unsent: &mut BytesMut) {
+        match self.framing {
+            Framing::Raw => unsent.put(std::mem::take(&mut scratch.output)),
+            Framing::WebSocket { .. } => {
+                unsent.put_slice(&scratch.framed);
+                scratch.framed.clear();
+                wrap(&mut scratch.output, unsent);
+            }
+        }
+    }
+
+    /// Appends what the transport itself says at the end of a connection.
+    pub fn put_close(&self, reason: Reason, out: &mut BytesMut) {
+        match self.framing {
+            Framing::Raw => {}
+            Framing::WebSocket { .. } => websocket::put_close(out, reason.close_code(), reason.name()),
+        }
+    }
+
+    /// Writes what the socket takes.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is broken.
+    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            // Most writes go through at once; asking for readiness first would cost a registration each time.
+            match self.socket.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_write_ready(cx))?,
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Says that nothing more will be written.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is broken.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    /// Reads and throws away until the client closes its side: closing a socket with unread bytes would reset the
+    /// connection and could take the last frame with it.
+    pub fn poll_drain(&self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        loop {
+            scratch.raw.clear();
+            scratch.raw.reserve(READ_BYTES);
+            match ready!(poll_read(&self.socket, cx, &mut scratch.raw)) {
+                Ok(Received::Bytes) => {}
+                Ok(Received::End | Received::Malformed(_)) | Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+/// Reads once; waits if there is nothing.
+///
+/// # Errors
+///
+/// If the socket is broken.
+pub fn poll_read(socket: &TcpStream, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<Received>> {
+    loop {
+        ready!(socket.poll_read_ready(cx))?;
+        match socket.try_read_buf(input) {
+            Ok(0) => return Poll::Ready(Ok(Received::End)),
+            Ok(_) => return Poll::Ready(Ok(Received::Bytes)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+}
+
+/// Moves `output` into one binary message at the end of `out`.
+fn wrap(output: &mut BytesMut, out: &mut BytesMut) {
+    if !output.is_empty() {
+        websocket::put_binary_header(out, output.len());
+        out.put_slice(output);
+        output.clear();
+    }
+}
+
+/// Takes the WebSocket framing off.
+fn unwrap(decoder: &mut Decoder, raw: &mut BytesMut, input: &mut BytesMut, control: &mut BytesMut) -> Received {
+    loop {
+        match decoder.decode(raw, input, MAX_MESSAGE_BYTES) {
+            Ok(None) => return Received::Bytes,
+            Ok(Some(Event::Ping(payload))) => websocket::put_pong(control, &payload),
+            Ok(Some(Event::Pong)) => {}
+            Ok(Some(Event::Close { .. })) => return Received::End,
+            Err(FrameError::TooLarge { .. }) => return Received::Malformed(Reason::TooLarge),
+            Err(_) => return Received::Malformed(Reason::Malformed),
+        }
+    }
+}

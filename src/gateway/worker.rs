@@ -1,0 +1,199 @@
+//! One worker: a thread with a runtime, a listener, its sessions, and its own queues and links to every instance. A
+//! request never leaves its worker, so nothing on its way is contended.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tower_service::Service;
+
+use super::{
+    Gateway,
+    connection::{Connection, Ending},
+    counters::Counters,
+    deadline::Deadlines,
+    dispatch::{Dispatch, InstanceHandle},
+    link::{Link, LinkConfig, LinkEvent, LinkHandle},
+    request::{ClientRequest, Table},
+    stack::{self, RequestFuture, RequestStack, ServiceStack},
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    layer::{self, heartbeat::Heartbeats},
+    policy::table::{Policy, ServiceAddresses},
+    wire::Reason,
+};
+
+/// How often a worker looks at its queues and links; its lateness is the gateway's own queuing time (the paper measures
+/// the queue of a process; here it is the run queue of a worker).
+pub const TICK: Duration = Duration::from_millis(10);
+/// Ticks between two sweeps of the coarse deadlines.
+const DEADLINE_TICKS: u64 = 10;
+/// Ticks between two scans of the heartbeats.
+const HEARTBEAT_TICKS: u64 = 100;
+
+/// A worker, shared by everything that runs on it.
+pub struct Worker {
+    /// Which of the gateway's workers; also its shard in every gate.
+    pub index: usize,
+    /// The process it belongs to.
+    pub gateway: Arc<Gateway>,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Coarse deadlines of handshakes and farewells.
+    pub deadlines: Deadlines,
+    /// Signs of life of the connections.
+    pub heartbeats: Heartbeats<Arc<Connection>>,
+    /// How requests ended.
+    pub counters: Counters,
+    table: ArcSwap<Table>,
+    lanes: OnceLock<Lanes>,
+}
+
+/// The request stack with the handles of its parts.
+struct Lanes {
+    stack: Mutex<RequestStack>,
+    /// Per service, per instance.
+    instances: Vec<Vec<InstanceHandle>>,
+}
+
+impl Worker {
+    /// A worker that has not been connected to the services yet.
+    pub fn new(index: usize, gateway: Arc<Gateway>) -> Arc<Self> {
+        let table = ArcSwap::from_pointee(gateway.table());
+        Arc::new(Self {
+            index,
+            clock: gateway.clock.clone(),
+            gateway,
+            deadlines: Deadlines::default(),
+            heartbeats: Heartbeats::new(),
+            counters: Counters::default(),
+            table,
+            lanes: OnceLock::new(),
+        })
+    }
+
+    /// Opens the links and assembles the request stack. To be called once, on the worker's own runtime.
+    pub fn connect(self: &Arc<Self>) {
+        let policy = self.gateway.store.current();
+        let services = &self.gateway.services;
+        let (stacks, instances) =
+            services.iter().enumerate().map(|(at, service)| self.service(at, service, &policy)).unzip();
+        let lanes = Lanes { stack: Mutex::new(stack::request_stack(stacks)), instances };
+        assert!(self.lanes.set(lanes).is_ok(), "a worker is connected once");
+    }
+
+    fn service(
+        self: &Arc<Self>,
+        at: usize,
+        service: &ServiceAddresses,
+        policy: &Policy,
+    ) -> (ServiceStack, Vec<InstanceHandle>) {
+        let rules = policy.services.iter().find(|rules| rules.name == service.name);
+        let shares = self.gateway.workers * service.instances.len();
+        // Totals in the policy are for the gateway; each worker and instance has its part.
+        let part = |total: usize| total.div_ceil(shares.max(1));
+        let (capacity, places) =
+            rules.map_or((0, 1), |rules| (part(rules.queue.capacity), part(rules.queue.max_in_flight)));
+        let lanes: Vec<_> =
+            service.instances.iter().map(|address| self.instance(at, &address.to_string(), capacity, places)).collect();
+        let handles = lanes.iter().map(|(handle, _)| handle.clone()).collect();
+        let choice = rules.map_or(crate::policy::table::Balance::UserHash, |rules| rules.balance);
+        (stack::service_stack(self.gateway.gates[at].clone(), self.index, choice, lanes), handles)
+    }
+
+    fn instance(
+        self: &Arc<Self>,
+        service: usize,
+        address: &str,
+        capacity: usize,
+        places: usize,
+    ) -> (InstanceHandle, layer::Queue<Dispatch>) {
+        let gate = self.gateway.gates[service].clone();
+        let settings = layer::QueueSettings { capacity, max_in_flight: places };
+        let (queue_layer, queue) = layer::PlacedQueueLayer::pair(settings, gate, self.index, self.clock.clone());
+        let config = LinkConfig {
+            address: address.to_owned(),
+            gateway: self.gateway.home.gateway.clone(),
+            incarnation: self.gateway.home.incarnation,
+            push_address: self.gateway.home.address.clone(),
+        };
+        let events = queue.clone();
+        let link: LinkHandle<layer::Place> = Link::spawn(config, self.clock.clone(), move |event| match event {
+            LinkEvent::Connected => events.set_places(places),
+            LinkEvent::Grants(grants) => events.set_places(grants),
+            LinkEvent::Lost => events.refuse_all(crate::admission::Cause::NoInstance),
+        });
+        let service = tower::Layer::layer(&queue_layer, Dispatch::new(link.clone()));
+        (InstanceHandle::new(address, link, queue), service)
+    }
+
+    /// Sends a request on its way.
+    ///
+    /// # Panics
+    ///
+    /// If the worker has not been connected.
+    pub fn call(&self, request: ClientRequest) -> RequestFuture {
+        let lanes = self.lanes.get().expect("sessions begin after the worker is connected");
+        lanes.stack.lock().unwrap_or_else(PoisonError::into_inner).call(request)
+    }
+
+    /// The policy in force, as this worker uses it.
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// Puts another policy in force.
+    pub fn set_table(&self, table: Table) {
+        self.table.store(Arc::new(table));
+    }
+
+    /// Everything that waits or is in flight, of all services.
+    pub fn instances(&self) -> &[Vec<InstanceHandle>] {
+        self.lanes.get().map_or(&[], |lanes| &lanes.instances)
+    }
+
+    /// The longest that anything waits for a service.
+    pub fn oldest_waiting(&self, service: usize, now: Timestamp) -> Duration {
+        let instances = self.instances().get(service).map_or(&[][..], Vec::as_slice);
+        instances.iter().map(|instance| instance.queue().oldest_waiting(now)).max().unwrap_or_default()
+    }
+
+    /// Looks after queues, links, deadlines and heartbeats, every [`TICK`] for as long as the worker lives.
+    pub async fn tick_forever(self: Arc<Self>) {
+        let mut due = self.clock.now();
+        for count in 0_u64.. {
+            due = due + TICK;
+            tokio::time::sleep_until(self.clock.instant_of(due).into()).await;
+            let now = self.clock.now();
+            self.gateway.own_gate.lateness(self.index, now.since(due));
+            // After a long stall the missed ticks are not made up for.
+            due = due.max(now - TICK);
+            self.tick(now, count);
+        }
+    }
+
+    fn tick(&self, now: Timestamp, count: u64) {
+        for instance in self.instances().iter().flatten() {
+            instance.queue().expire(now);
+            instance.link().set_waiting(instance.queue().waiting());
+            instance.link().sweep(now);
+        }
+        if count.is_multiple_of(DEADLINE_TICKS) {
+            self.deadlines.sweep(now);
+        }
+        if count.is_multiple_of(HEARTBEAT_TICKS) {
+            let tolerance = self.table().policy.connections.heartbeat_tolerance;
+            self.heartbeats.scan(now, tolerance, |silent| silent.end(Ending::Close(Reason::HeartbeatLost)));
+        }
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("index", &self.index).finish_non_exhaustive()
+    }
+}

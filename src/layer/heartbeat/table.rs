@@ -1,0 +1,332 @@
+//! One coarse tick per entry, in dense chunks: a sign of life is one relaxed store, and finding the silent ones is a walk
+//! over four bytes each. No timer, no clock, and nothing to cancel.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use crate::clock::Timestamp;
+
+/// The unit of time here. A tick in 32 bits lasts for 13 years.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Entries of a chunk: small enough that an idle table costs 16 KiB, large enough that a million entries are 250 chunks.
+const CHUNK: usize = 4096;
+
+/// The tick of a place that is free, or whose silence has been reported.
+const SILENT: u32 = 0;
+
+/// Everything that must give a sign of life from time to time. Clones share the table.
+///
+/// An entry costs 4 bytes and a `T`, and 2 bytes more once its place has been given back.
+pub struct Heartbeats<T> {
+    chunks: Arc<Mutex<Vec<Arc<Chunk<T>>>>>,
+}
+
+/// The sign of life of one entry, which leaves the table when this is dropped.
+///
+/// It must not be kept inside its own entry: the two would keep each other alive.
+pub struct Pulse<T> {
+    chunk: Arc<Chunk<T>>,
+    index: u16,
+}
+
+struct Chunk<T> {
+    ticks: [AtomicU32; CHUNK],
+    places: Mutex<Places<T>>,
+    /// Entries in `places`. Rises under the table's lock only, so that an empty chunk can be taken out under it.
+    occupied: AtomicUsize,
+}
+
+struct Places<T> {
+    entries: Vec<Option<T>>,
+    free: Vec<u16>,
+}
+
+impl<T> Heartbeats<T> {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self { chunks: Arc::default() }
+    }
+
+    /// Adds an entry whose first sign of life is `now`.
+    pub fn insert(&self, entry: T, now: Timestamp) -> Pulse<T> {
+        let mut chunks = lock(&self.chunks);
+        // The last chunk first: while the table grows, it is the one with room.
+        let chunk = match chunks.iter().rev().find(|chunk| chunk.occupied.load(Relaxed) < CHUNK) {
+            Some(chunk) => chunk.clone(),
+            None => {
+                let chunk = Arc::new(Chunk::new());
+                chunks.push(chunk.clone());
+                chunk
+            }
+        };
+        let index = chunk.occupy(entry, tick(now));
+        Pulse { chunk, index }
+    }
+
+    /// Entries in the table.
+    pub fn len(&self) -> usize {
+        lock(&self.chunks).iter().map(|chunk| chunk.occupied.load(Relaxed)).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T: Clone> Heartbeats<T> {
+    /// Reports every entry that gave no sign of life for longer than `tolerance`, each once per silence, and returns how
+    /// many there were: never too early, and at most three [`TICK`]s late.
+    ///
+    /// `report` may drop pulses and use the table; no lock is held while it runs.
+    pub fn scan(&self, now: Timestamp, tolerance: Duration, mut report: impl FnMut(T)) -> usize {
+        let tolerance = u32::try_from(tolerance.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u32::MAX);
+        let earliest = tick(now).saturating_sub(tolerance);
+        let mut silent = Vec::new();
+        let mut count = 0;
+        for chunk in self.occupied_chunks() {
+            chunk.take_silent(earliest, &mut silent);
+            count += silent.len();
+            silent.drain(..).for_each(&mut report);
+        }
+        count
+    }
+
+    /// The chunks with entries. The empty ones are given back, so that a burst of connections leaves nothing behind.
+    fn occupied_chunks(&self) -> Vec<Arc<Chunk<T>>> {
+        let mut chunks = lock(&self.chunks);
+        chunks.retain(|chunk| chunk.occupied.load(Relaxed) > 0);
+        chunks.clone()
+    }
+}
+
+impl<T> Pulse<T> {
+    /// A sign of life: something was *received* from this entry.
+    pub fn touch(&self, now: Timestamp) {
+        self.chunk.ticks[usize::from(self.index)].store(tick(now), Relaxed);
+    }
+}
+
+impl<T> Drop for Pulse<T> {
+    fn drop(&mut self) {
+        // The entry's own drop may do anything, so it comes after the lock.
+        drop(self.chunk.vacate(self.index));
+    }
+}
+
+impl<T> Chunk<T> {
+    fn new() -> Self {
+        Self {
+            ticks: [const { AtomicU32::new(SILENT) }; CHUNK],
+            places: Mutex::new(Places { entries: Vec::new(), free: Vec::new() }),
+            occupied: AtomicUsize::new(0),
+        }
+    }
+
+    /// Fills a place; the caller has seen that there is one.
+    fn occupy(&self, entry: T, tick: u32) -> u16 {
+        let mut places = lock(&self.places);
+        let index = match places.free.pop() {
+            Some(index) => {
+                places.entries[usize::from(index)] = Some(entry);
+                index
+            }
+            None => {
+                places.entries.push(Some(entry));
+                (places.entries.len() - 1) as u16
+            }
+        };
+        self.ticks[usize::from(index)].store(tick, Relaxed);
+        self.occupied.fetch_add(1, Relaxed);
+        index
+    }
+
+    fn vacate(&self, index: u16) -> Option<T> {
+        let mut places = lock(&self.places);
+        self.ticks[usize::from(index)].store(SILENT, Relaxed);
+        places.free.push(index);
+        let entry = places.entries[usize::from(index)].take();
+        self.occupied.fetch_sub(1, Relaxed);
+        entry
+    }
+}
+
+impl<T: Clone> Chunk<T> {
+    /// Appends the entries whose tick is before `earliest`. The lock is taken only if there are any.
+    fn take_silent(&self, earliest: u32, silent: &mut Vec<T>) {
+        let due = |tick: u32| tick != SILENT && tick < earliest;
+        if !self.ticks.iter().any(|tick| due(tick.load(Relaxed))) {
+            return;
+        }
+        let places = lock(&self.places);
+        for (tick, entry) in self.ticks.iter().zip(&places.entries) {
+            let seen = tick.load(Relaxed);
+            // A touch that comes at this very moment wins over the report.
+            if let Some(entry) = entry
+                && due(seen)
+                && tick.compare_exchange(seen, SILENT, Relaxed, Relaxed).is_ok()
+            {
+                silent.push(entry.clone());
+            }
+        }
+    }
+}
+
+/// The tick of a time; never [`SILENT`].
+fn tick(time: Timestamp) -> u32 {
+    let ticks = time.as_nanos() / TICK.as_nanos() as u64;
+    u32::try_from(ticks).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<T> Clone for Heartbeats<T> {
+    fn clone(&self) -> Self {
+        Self { chunks: self.chunks.clone() }
+    }
+}
+
+impl<T> Default for Heartbeats<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for Heartbeats<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heartbeats").field("len", &self.len()).finish()
+    }
+}
+
+impl<T> fmt::Debug for Pulse<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pulse").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLERANCE: Duration = Duration::from_secs(10);
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::ZERO + Duration::from_millis(millis)
+    }
+
+    fn silent<T: Clone + Ord>(table: &Heartbeats<T>, now: Timestamp) -> Vec<T> {
+        let mut found = Vec::new();
+        let count = table.scan(now, TOLERANCE, |entry| found.push(entry));
+        assert_eq!(count, found.len());
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_pulse_is_small() {
+        assert!(size_of::<Pulse<Arc<u8>>>() <= 16);
+    }
+
+    #[test]
+    fn only_what_was_not_touched_is_reported_and_only_once() {
+        let table = Heartbeats::new();
+        let lively = table.insert("lively", at(0));
+        let _quiet = table.insert("quiet", at(0));
+        lively.touch(at(5_000));
+        assert_eq!(silent(&table, at(10_300)), ["quiet"]);
+        assert_eq!(silent(&table, at(10_400)), [""; 0]);
+        assert_eq!(silent(&table, at(15_300)), ["lively"]);
+    }
+
+    #[test]
+    fn silence_is_never_reported_early_and_at_most_three_ticks_late() {
+        for start in (0..300).step_by(29) {
+            let table = Heartbeats::new();
+            let _pulse = table.insert((), at(start));
+            let tolerance = TOLERANCE.as_millis() as u64;
+            let reported = (start..).step_by(10).find(|&now| !silent(&table, at(now)).is_empty()).unwrap();
+            assert!(reported > start + tolerance && reported <= start + tolerance + 300, "{start} {reported}");
+        }
+    }
+
+    #[test]
+    fn a_second_silence_is_reported_again() {
+        let table = Heartbeats::new();
+        let pulse = table.insert(1, at(0));
+        assert_eq!(silent(&table, at(20_000)), [1]);
+        pulse.touch(at(21_000));
+        assert_eq!(silent(&table, at(22_000)), [0; 0]);
+        assert_eq!(silent(&table, at(40_000)), [1]);
+    }
+
+    #[test]
+    fn the_tolerance_may_change_between_two_scans() {
+        let table = Heartbeats::new();
+        let _pulse = table.insert((), at(0));
+        assert_eq!(table.scan(at(20_000), Duration::MAX, |()| ()), 0);
+        assert_eq!(table.scan(at(20_000), Duration::ZERO, |()| ()), 1);
+    }
+
+    #[test]
+    fn dropping_the_pulse_drops_the_entry_and_frees_its_place() {
+        let table = Heartbeats::new();
+        let entry = Arc::new(());
+        let pulse = table.insert(entry.clone(), at(0));
+        assert_eq!((table.len(), Arc::strong_count(&entry)), (1, 2));
+        drop(pulse);
+        assert_eq!((table.len(), Arc::strong_count(&entry)), (0, 1));
+        assert!(silent(&table, at(60_000)).is_empty());
+        assert!(lock(&table.chunks).is_empty());
+    }
+
+    #[test]
+    fn a_report_may_drop_the_pulse_and_use_the_table() {
+        let table = Heartbeats::new();
+        let mut pulses: Vec<_> = (0..3).map(|entry| Some(table.insert(entry, at(0)))).collect();
+        table.scan(at(20_000), TOLERANCE, |entry: usize| {
+            pulses[entry] = None;
+            drop(table.insert(7, at(20_000)));
+        });
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn entries_come_and_go_on_other_threads_while_scans_run() {
+        let table = Heartbeats::new();
+        let kept = std::thread::scope(|scope| {
+            let threads = [0, 1, 2].map(|thread| {
+                let table = &table;
+                scope.spawn(move || {
+                    let pulses: Vec<_> = (0..CHUNK).map(|entry| table.insert(thread * CHUNK + entry, at(0))).collect();
+                    pulses.into_iter().step_by(2).collect::<Vec<_>>()
+                })
+            });
+            (0..100).for_each(|_| assert_eq!(table.scan(at(0), TOLERANCE, |_| ()), 0));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(table.len(), 3 * CHUNK / 2);
+        assert_eq!(silent(&table, at(20_000)), Vec::from_iter((0..3 * CHUNK).step_by(2)));
+        drop(kept);
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn places_are_used_again_before_the_table_grows() {
+        let table = Heartbeats::new();
+        let mut pulses: Vec<_> = (0..2 * CHUNK).map(|entry| table.insert(entry, at(0))).collect();
+        assert_eq!(lock(&table.chunks).len(), 2);
+        pulses.drain(..10);
+        pulses.extend((0..10).map(|entry| table.insert(entry, at(0))));
+        assert_eq!((table.len(), lock(&table.chunks).len()), (2 * CHUNK, 2));
+        assert_eq!(silent(&table, at(20_000)), Vec::from_iter(0..2 * CHUNK));
+    }
+}

@@ -1,0 +1,56 @@
+//! What holds where nothing is written; `policies/default.toml` says the same in words, and a test compares the two.
+
+use std::time::Duration;
+
+use super::table::{Connections, Queue};
+use crate::admission::{ControllerKind, GateMode, GateSettings};
+
+/// The file that is the manual: every key with its default.
+pub const DEFAULT_TOML: &str = include_str!("../../policies/default.toml");
+/// The policy of a chat app, with WeChat's order of importance.
+pub const CHAT_TOML: &str = include_str!("../../policies/chat.toml");
+
+/// The try timeout of a business that names none. The DAGOR paper's tasks have the same.
+pub(super) const TIMEOUT: Duration = Duration::from_millis(500);
+/// The priority of a business that names none: what nobody thought about goes first.
+pub(super) const PRIORITY: u8 = 63;
+/// The priority of `login` if the files name none: whoever cannot log in gets nothing else either.
+pub(super) const LOGIN_PRIORITY: u8 = 0;
+
+/// A gate's settings where nothing is written: the paper's.
+pub(super) fn gate() -> GateSettings {
+    GateSettings {
+        controller: ControllerKind::DagorV3,
+        target: Duration::from_millis(20),
+        window: Duration::from_secs(1),
+        window_requests: 2000,
+        mode: GateMode::Enforce,
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { capacity: 10_000, max_in_flight: 1024 }
+    }
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            max: 1_000_000,
+            max_per_ip: None,
+            login_rate: 5000.0,
+            login_burst: 10_000,
+            handshake_timeout: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(30),
+            heartbeat_tolerance: Duration::from_secs(75),
+            max_body_before_login: 4 << 10,
+            max_body: 64 << 10,
+            max_in_flight: 256,
+            outgoing_bytes: 256 << 10,
+            outgoing_bytes_total: 1 << 30,
+            keep_for: Duration::from_secs(3600),
+            drain: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Names, codes and what refers to what: tiers, services, businesses.
+
+use std::time::Duration;
+
+use super::{
+    checker::{Checker, place},
+    limits::TIMEOUTS,
+};
+use crate::{
+    admission::level::{BUSINESS_PRIORITIES, USER_LEVELS},
+    id::BusinessCode,
+    policy::{
+        defaults,
+        document::{BusinessText, ServiceText, TierText},
+        fault::Place,
+        quantity::format_duration,
+        reader::At,
+        table::{Balance, Business, Codes, Connections, Service, ServiceIndex, Tier},
+    },
+};
+
+pub(super) const LOGIN: &str = "login";
+/// The names where nothing is written.
+const DEFAULT_TIER: &str = "default";
+const DEFAULT_SERVICE: &str = "main";
+const DEFAULT_BUSINESS: Business = Business {
+    code: BusinessCode(2),
+    name: String::new(),
+    priority: 32,
+    service: None,
+    tiers: Vec::new(),
+    timeout: defaults::TIMEOUT,
+};
+
+/// A tier holds at least one level.
+const MAX_TIERS: usize = USER_LEVELS as usize;
+/// Each service has a gate, which counts 8192 levels per worker.
+const MAX_SERVICES: usize = 64;
+/// Every client is sent the table of them at login.
+const MAX_BUSINESSES: usize = 512;
+
+const LAST_USER_LEVEL: u64 = USER_LEVELS as u64 - 1;
+const LAST_PRIORITY: u64 = BUSINESS_PRIORITIES as u64 - 1;
+
+impl Checker<'_> {
+    /// The tiers; one for everybody if none is written.
+    pub(super) fn tiers(&mut self, texts: &[TierText]) -> Vec<Tier> {
+        let texts = self.at_most(texts, MAX_TIERS, "tiers", |text| &text.place);
+        let mut tiers: Vec<Tier> = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            let levels = self.levels(text.levels.as_ref(), &tiers);
+            let Some(name) = &text.name else { continue };
+            self.name("tier", name, texts[..index].iter().map(|other| &other.name));
+            // A tier without sound levels still exists for what refers to it; no policy is made of it.
+            tiers.push(Tier { name: name.value.clone(), levels: levels.unwrap_or((1, 0)) });
+        }
+        if texts.is_empty() {
+            tiers.push(Tier { name: DEFAULT_TIER.to_owned(), levels: (0, LAST_USER_LEVEL as u8) });
+        }
+        tiers
+    }
+
+    fn levels(&mut self, written: Option<&At<(u64, u64)>>, before: &[Tier]) -> Option<(u8, u8)> {
+        let At { value: (first, last), place } = written?;
+        if first > last || *last > LAST_USER_LEVEL {
+            let message = format!("levels are two numbers from 0 to {LAST_USER_LEVEL}, the lower one first");
+            self.faults.add(place, message);
+            return None;
+        }
+        let (first, last) = (*first as u8, *last as u8);
+        if let Some(other) = before.iter().find(|tier| overlap(tier.levels, (first, last))) {
+            let (from, to) = other.levels;
+            self.faults.add(place, format!("levels overlap with tier `{}` ({from} to {to})", other.name));
+            return None;
+        }
+        Some((first, last))
+    }
+
+    /// The services; one with every default if none is written.
+    pub(super) fn services(&mut self, texts: &[ServiceText]) -> Vec<Service> {
+        let texts = self.at_most(texts, MAX_SERVICES, "services", |text| &text.place);
+        let mut services = Vec::new();
+        let balances = [("user-hash", Balance::UserHash), ("least-loaded", Balance::LeastLoaded)];
+        for (index, text) in texts.iter().enumerate() {
+            let balance = self.word(&text.balance, "balance", &balances, Balance::UserHash);
+            let (gate, queue) = (self.gate(&text.gate), self.queue(text));
+            let Some(name) = &text.name else { continue };
+            self.name("service", name, texts[..index].iter().map(|other| &other.name));
+            services.push(Service { name: name.value.clone(), gate, queue, balance });
+        }
+        if texts.is_empty() {
+            let (gate, queue) = (defaults::gate(), Default::default());
+            services.push(Service { name: DEFAULT_SERVICE.to_owned(), gate, queue, balance: Balance::UserHash });
+        }
+        services
+    }
+
+    /// The businesses by code, `login` first; beside it one for everything if none is written.
+    pub(super) fn businesses(&mut self, texts: &[BusinessText], scope: &Scope<'_>) -> Vec<Business> {
+        let texts = self.at_most(texts, MAX_BUSINESSES, "businesses", |text| &text.place);
+        let mut businesses: Vec<Business> = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            let business = self.business(text, &texts[..index], scope);
+            businesses.extend(business);
+        }
+        if !texts.iter().any(|text| text.name.as_ref().is_some_and(|name| name.value == LOGIN)) {
+            businesses.push(login(defaults::LOGIN_PRIORITY, scope.connections.handshake_timeout));
+        }
+        if texts.is_empty() {
+            let service = self.service(None, &Place::default(), scope);
+            businesses.push(Business { name: "request".to_owned(), service, ..DEFAULT_BUSINESS });
+        }
+        businesses.sort_by_key(|business| business.code);
+        businesses
+    }
+
+    fn business(&mut self, text: &BusinessText, before: &[BusinessText], scope: &Scope<'_>) -> Option<Business> {
+        let is_login = text.name.as_ref().is_some_and(|name| name.value == LOGIN);
+        let default_priority = if is_login { defaults::LOGIN_PRIORITY } else { defaults::PRIORITY };
+        let priority = self.whole(&text.priority, 0..=LAST_PRIORITY, default_priority.into()) as u8;
+        let code = self.code(text, before, scope.codes);
+        if let Some(name) = &text.name {
+            self.name("business", name, before.iter().map(|other| &other.name));
+        }
+        if is_login {
+            self.login_takes_no_more(text);
+            return Some(login(priority, scope.connections.handshake_timeout));
+        }
+        let timeout = self.timeout(text.timeout.as_ref(), scope.connections);
+        let tiers = text.tiers.iter().flatten().filter_map(|tier| self.tier(tier, scope.tiers)).collect();
+        let service = self.service(text.service.as_ref(), &text.place, scope);
+        Some(Business { code: code?, name: text.name.as_ref()?.value.clone(), priority, service, tiers, timeout })
+    }
+
+    fn code(&mut self, text: &BusinessText, before: &[BusinessText], codes: &Codes) -> Option<BusinessCode> {
+        let At { value, place } = text.code.as_ref()?;
+        let name = text.name.as_ref().map(|name| name.value.as_str());
+        let Ok(code) = u16::try_from(*value) else {
+            self.faults.add(place, format!("a code is at most {}", u16::MAX));
+            return None;
+        };
+        let code = BusinessCode(code);
+        let taken = before.iter().any(|other| other.code.as_ref().is_some_and(|other| other.value == *value));
+        match (code, name) {
+            (BusinessCode(0), _) => self.faults.add(place, "code 0 means \"no business\""),
+            (BusinessCode::LOGIN, Some(name)) if name != LOGIN => {
+                self.faults.add(place, "code 1 belongs to `login`");
+            }
+            (code, Some(LOGIN)) if code != BusinessCode::LOGIN => {
+                self.faults.suggest(place, "`login` has code 1", Some("write `code = 1`".to_owned()));
+            }
+            _ if taken => self.faults.add(place, format!("code {code} is taken by a business before")),
+            _ => self.permanent(code, name, place, codes),
+        }
+        Some(code)
+    }
+
+    /// A code that once had a name keeps it: clients and logs of the past still mean the old one.
+    fn permanent(&mut self, code: BusinessCode, name: Option<&str>, place: &Place, codes: &Codes) {
+        let Some(owner) = codes.get(&code).filter(|owner| name.is_some_and(|name| name != owner.as_str())) else {
+            return;
+        };
+        let message = format!("code {code} belongs to `{owner}`; codes are permanent");
+        let free = codes.keys().last().and_then(|last| last.0.checked_add(1));
+        self.faults.suggest(place, message, free.map(|free| format!("take one that was never used, such as {free}")));
+    }
+
+    fn login_takes_no_more(&mut self, text: &BusinessText) {
+        let tiers = text.tiers.as_ref().map(|_| &text.place);
+        let written = [place(&text.service), place(&text.timeout), tiers];
+        for place in written.into_iter().flatten() {
+            let message = "the gateway itself answers `login`, within connections.handshake_timeout, for every tier";
+            self.faults.add(place, message);
+        }
+    }
+
+    fn timeout(&mut self, written: Option<&At<Duration>>, connections: &Connections) -> Duration {
+        let timeout = self.duration(&written.cloned(), TIMEOUTS, defaults::TIMEOUT);
+        self.contradiction(timeout <= connections.keep_for, &[written.map(|at| &at.place)], || {
+            let keep_for = format_duration(connections.keep_for);
+            format!("a try must not take longer than a message is kept (connections.keep_for, {keep_for})")
+        });
+        timeout
+    }
+
+    pub(super) fn tier(&mut self, written: &At<String>, tiers: &[Tier]) -> Option<usize> {
+        let found = tiers.iter().position(|tier| tier.name == written.value);
+        if found.is_none() {
+            self.unknown(&written.place, "tier", &written.value, tiers.iter().map(|tier| tier.name.as_str()));
+        }
+        found
+    }
+
+    fn service(&mut self, written: Option<&At<String>>, business: &Place, scope: &Scope<'_>) -> Option<ServiceIndex> {
+        let names = scope.services.iter().map(|service| service.name.as_str());
+        match written {
+            Some(At { value, place }) => {
+                let found = names.clone().position(|name| name == value);
+                if found.is_none() {
+                    self.unknown(place, "service", value, names);
+                }
+                found.map(ServiceIndex)
+            }
+            None if scope.services.len() == 1 => Some(ServiceIndex(0)),
+            None => {
+                let all = names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                let suggestion = Some(format!("write `service = …`, one of {all}"));
+                self.faults.suggest(business, "there are several services: which one answers this?", suggestion);
+                None
+            }
+        }
+    }
+}
+
+/// What businesses refer to.
+pub(super) struct Scope<'s> {
+    pub(super) tiers: &'s [Tier],
+    pub(super) services: &'s [Service],
+    pub(super) connections: &'s Connections,
+    pub(super) codes: &'s Codes,
+}
+
+fn login(priority: u8, timeout: Duration) -> Business {
+    Business { code: BusinessCode::LOGIN, name: LOGIN.to_owned(), priority, service: None, tiers: Vec::new(), timeout }
+}
+
+/// Whether two ranges share a level; an empty one shares none.
+fn overlap(a: (u8, u8), b: (u8, u8)) -> bool {
+    a.0 <= a.1 && a.0 <= b.1 && b.0 <= a.1
+}

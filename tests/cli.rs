@@ -1,0 +1,169 @@
+//! The program as it is typed: what it says, where it says it, and its exit code.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    process::Stdio,
+    time::Duration,
+};
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+mod fake;
+
+fn dagor(line: &str) -> Command {
+    let mut command = Command::cargo_bin("dagor").unwrap();
+    command.args(line.split_whitespace()).env_remove("RUST_LOG").timeout(Duration::from_secs(60));
+    command
+}
+
+fn stderr_of(command: &mut Command, exit_code: i32) -> String {
+    let output = command.assert().code(exit_code).get_output().clone();
+    assert!(output.stdout.is_empty(), "only --json writes to standard output");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn load(gateway: SocketAddr, flags: &str) -> Value {
+    let mut command = dagor(&format!("load --addr {gateway} --connections 20 --allow-lag --json {flags}"));
+    let output = command.assert().success().get_output().clone();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn number(report: &Value, pointer: &str) -> f64 {
+    report.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer} in {report}"))
+}
+
+#[test]
+fn help_lists_the_commands_on_standard_output() {
+    let output = dagor("--help").assert().success().get_output().clone();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for text in ["client", "echo", "gateway", "load", "policy", "serve", "Examples:", "Exit codes:"] {
+        assert!(help.contains(text), "{help}");
+    }
+}
+
+#[test]
+fn a_flag_that_does_not_exist_is_a_usage_error() {
+    let said = stderr_of(&mut dagor("load --speed 9"), 2);
+    assert!(said.contains("error:") && said.contains("--speed") && said.contains("Usage:"), "{said}");
+}
+
+#[test]
+fn a_faulty_log_filter_is_a_usage_error() {
+    let said = stderr_of(&mut dagor("--log dagor=loud load"), 2);
+    assert!(said.contains("--log") && said.contains("hint:"), "{said}");
+}
+
+#[test]
+fn a_sound_policy_is_shown_and_a_faulty_one_is_a_usage_error_with_its_place() {
+    let said = stderr_of(&mut dagor("policy check policies/chat.toml"), 0);
+    assert!(said.contains("sound") && said.contains("payment"), "{said}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[[busines]]\nname = \"a\"\n").unwrap();
+    let said = stderr_of(&mut dagor(&format!("policy check {}", file.path().display())), 2);
+    assert!(said.contains("busines") && said.contains(":1:") && said.contains("hint:"), "{said}");
+}
+
+#[test]
+fn a_gateway_does_not_listen_where_other_machines_could_log_in() {
+    for line in ["serve --listen 0.0.0.0:7400", "gateway --service main=127.0.0.1:1 --push 0.0.0.0:7402"] {
+        let said = stderr_of(&mut dagor(line), 2);
+        assert!(said.contains("only loopback") && said.contains("hint:"), "{said}");
+    }
+}
+
+#[test]
+fn load_says_what_to_do_when_nobody_listens() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let said = stderr_of(&mut dagor(&format!("load --addr {nobody}")), 1);
+    assert!(said.contains("cannot connect") && said.contains("hint: start a gateway with `dagor serve`"), "{said}");
+}
+
+#[test]
+fn a_business_that_the_gateway_does_not_know_is_named_with_those_that_it_knows() {
+    let gateway = fake::start(fake::Service::default());
+    let said = stderr_of(&mut dagor(&format!("load --addr {gateway} --mix paymnt=1")), 2);
+    assert!(said.contains("\"paymnt\"") && said.contains("login, payment, message, moments"), "{said}");
+}
+
+#[test]
+fn every_request_offered_ends_in_exactly_one_column() {
+    let gateway = fake::start(fake::Service::default());
+    let report = load(gateway, "--rate 1000 --duration 1s --mix login=5,payment=45,moments=50");
+    let offered: f64 = (0..3).map(|at| number(&report, &format!("/businesses/{at}/offered"))).sum();
+    assert_eq!(offered, number(&report, "/total/offered"));
+    assert!((offered - 1000.0).abs() < 150.0, "{offered}");
+    for at in [0, 1] {
+        let fate = format!("/businesses/{at}");
+        assert_eq!(number(&report, &format!("{fate}/offered")), number(&report, &format!("{fate}/ok")), "{report}");
+        assert!(number(&report, &format!("{fate}/latency/p50_ms")) > 0.0);
+    }
+    assert_eq!(number(&report, "/businesses/2/offered"), number(&report, "/businesses/2/refused/service_cut"));
+    assert_eq!(report.pointer("/saturation"), Some(&Value::Null));
+}
+
+#[test]
+fn load_travels_over_websockets_too() {
+    let gateway = fake::start(fake::Service::default());
+    let report = load(gateway, "--transport ws --rate 500 --duration 1s --mix login=1,payment=9 --arrivals even");
+    assert_eq!((number(&report, "/total/offered"), number(&report, "/total/ok")), (500.0, 500.0), "{report}");
+}
+
+#[test]
+fn the_warm_up_is_in_the_series_and_not_in_the_table() {
+    let gateway = fake::start(fake::Service::default());
+    let report = load(gateway, "--rate 500 --warmup 1s --duration 1s --mix payment=1 --arrivals even --threads 2");
+    assert_eq!(number(&report, "/total/offered"), 500.0);
+    let series = report["series"].as_array().unwrap();
+    let offered: f64 = (0..series.len()).map(|at| number(&report, &format!("/series/{at}/businesses/0/offered"))).sum();
+    assert_eq!(offered, 1000.0, "{series:?}");
+    assert_eq!((&series[0]["warmup"], &series[1]["warmup"]), (&Value::Bool(true), &Value::Bool(false)));
+}
+
+#[test]
+fn the_saturation_is_measured_before_its_multiple_is_offered() {
+    let service = fake::Service { workers: 4, work: Duration::from_millis(10), ..fake::Service::default() };
+    let report = load(fake::start(service), "--overload 0.5x --duration 1s --mix payment=1 --arrivals even");
+    let saturation = number(&report, "/saturation/requests_per_s");
+    assert!((150.0..=405.0).contains(&saturation), "four workers of at least 10 ms: {saturation}");
+    assert_eq!(number(&report, "/rate"), saturation / 2.0);
+}
+
+#[test]
+fn what_a_lost_connection_leaves_unanswered_is_lost() {
+    let service = fake::Service { workers: 64, work: Duration::from_millis(100), closes_after: 20 };
+    let report = load(fake::start(service), "--rate 1000 --duration 1s --mix payment=1");
+    assert!(number(&report, "/total/lost") > 0.0, "{report}");
+    assert!(report["connections_lost"].as_object().is_some_and(|lost| !lost.is_empty()), "{report}");
+    let ended = ["ok", "late", "unknown", "lost", "unsent"].map(|end| number(&report, &format!("/total/{end}")));
+    assert_eq!(ended.iter().sum::<f64>(), number(&report, "/total/offered"), "{report}");
+}
+
+#[test]
+fn an_interrupt_ends_the_run_with_the_table_so_far() {
+    let gateway = fake::start(fake::Service::default());
+    let line = format!("load --addr {gateway} --rate 500 --duration 1h --mix payment=1 --allow-lag");
+    let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_dagor"))
+        .args(line.split(' '))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("offering")));
+    let kill = std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let rest: Vec<_> = lines.collect();
+    assert!(rest.iter().any(|line| line.contains("stopped early")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("offered") && line.contains("p99.9 ms")), "{rest:?}");
+    assert!(run.wait().unwrap().success());
+}
+
+#[test]
+fn an_answer_after_the_timeout_is_late() {
+    let service = fake::Service { workers: 1000, work: Duration::from_millis(60), ..fake::Service::default() };
+    let report = load(fake::start(service), "--rate 200 --duration 1s --mix payment=1 --timeout 50ms");
+    assert_eq!(number(&report, "/total/late"), number(&report, "/total/offered"), "{report}");
+    assert_eq!(number(&report, "/total/in_time_percent"), 0.0);
+}
