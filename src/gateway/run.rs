@@ -206,7 +206,6 @@ async fn follow_policy(gateway: Arc<Gateway>) {
         while changes.changed().await.is_ok() {
             let policy = changes.borrow_and_update().clone();
             gateway.apply(&policy);
-            tracing::info!(revision = %policy.revision, "another policy is in force");
         }
     };
     tokio::join!(follow, apply);
