@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -13,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use dagor::{
-    admission::{Cause, Level, Value},
+    admission::{Cause, Cut, Level, Value},
     clock::{Clock, Timestamp},
     gateway::link::{Link, LinkConfig, LinkEvent, LinkHandle, OutgoingCall},
     id::{BusinessCode, Incarnation, MessageId, OutboxId},
@@ -288,6 +289,35 @@ async fn a_backlog_moves_places_to_where_it_waits() {
 }
 
 #[tokio::test]
+async fn an_instance_that_gets_more_than_it_granted_refuses_the_least_important_and_says_its_cut() {
+    let (script, _log) = Scripted::new();
+    let clock = Clock::manual(Timestamp::ZERO);
+    let instance = serve(Server::new(script.clone()).workers(1).queue(16).clock(clock.clone())).await;
+    let gateway = Gateway::connect(instance.address).await;
+    let send = || gateway.link.dispatch(gateway.call_of_level("hold", 100), ());
+    let mut waiting: VecDeque<_> = (0..17).map(|_| send()).collect();
+    let mut refusal = String::new();
+    // The queue is always full, so every call of the least important level is answered at once.
+    for _ in 0..100_000 {
+        let worst = gateway.link.dispatch(gateway.call_of_level("worst", 5000), ()).await;
+        let Err(Failure::RefusedByService { detail, .. }) = worst else { panic!("not refused: {worst:?}") };
+        refusal = detail;
+        if refusal != "the instance's queue is full" {
+            break;
+        }
+        clock.advance(Duration::from_millis(20));
+        script.open(1);
+        waiting.pop_front().unwrap().await.unwrap();
+        waiting.push_back(send());
+    }
+    assert_eq!(refusal, "above the instance's cut");
+    let cut = gateway.link.instance_cut(gateway.clock.now());
+    assert!(!cut.admits(Value::new(Level::from_index(5000), 0)), "{cut}");
+    let later = gateway.clock.now() + Duration::from_secs(2);
+    assert_eq!(gateway.link.instance_cut(later), Cut::OPEN, "an old cut does not bind");
+}
+
+#[tokio::test]
 async fn a_lost_instance_loses_its_calls_and_is_dialed_again() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (script, mut log) = Scripted::new();
@@ -303,6 +333,7 @@ async fn a_lost_instance_loses_its_calls_and_is_dialed_again() {
     let Err(Failure::Refused(refusal)) = gateway.ask("meanwhile").await else { panic!("nobody is there") };
     assert_eq!(refusal.cause, Cause::NoInstance);
 
+    instance.served.await.expect_err("it was killed");
     let listener = TcpListener::bind(instance.address).await.unwrap();
     tokio::spawn(Server::new(script).serve(listener, std::future::pending()));
     gateway.until(LinkEvent::Connected).await;

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, at_least_one, listen::loopback_only, stop};
 use crate::{
-    gateway::{self, GatewayConfig, PolicySource},
+    gateway::{self, Addresses, GatewayConfig, PolicySource, Running, StartError},
     policy::ServiceAddresses,
 };
 
@@ -94,12 +94,52 @@ pub fn run(args: Args) -> Result<(), Error> {
     let policy = args.policy.map_or(PolicySource::BuiltInDefault, PolicySource::File);
     let config = args.listen.config(&args.name, args.service, policy)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.map_err(Error::failed)?.block_on(async { run_gateway(config, stop::on_signal()?).await })
+    runtime.map_err(Error::failed)?.block_on(async { run_gateway(config, stop::on_signal()?, |_| String::new()).await })
 }
 
-/// The one place that runs a gateway, until `stop` is cancelled and what is in flight has ended.
-pub(super) async fn run_gateway(config: GatewayConfig, stop: CancellationToken) -> Result<(), Error> {
-    gateway::run(config, stop.cancelled_owned()).await.map_err(Error::failed)
+/// The one place that runs a gateway: until `stop` is cancelled and what is in flight has ended. `then` is called with
+/// the gateway's addresses as soon as it serves.
+pub(super) async fn run_gateway(
+    config: GatewayConfig,
+    stop: CancellationToken,
+    then: impl FnOnce(&Addresses) -> String,
+) -> Result<(), Error> {
+    let workers = config.workers;
+    let running = gateway::start(config).await.map_err(not_started)?;
+    anstream::eprintln!("{}", banner(&running, workers));
+    anstream::eprintln!("{}", then(&running.addresses));
+    stop.cancelled().await;
+    anstream::eprintln!("draining; a second signal ends it at once");
+    running.shutdown().await;
+    Ok(())
+}
+
+fn not_started(error: StartError) -> Error {
+    match error {
+        StartError::Policy(faults) => Error::usage(faults.render(false)),
+        StartError::NoAddress(_) => Error::usage(error).hint("say where it is with --service NAME=ADDR"),
+        StartError::Listen { .. } => Error::from_chain(&error)
+            .hint("is another gateway running? choose other addresses with --listen, --admin and --push"),
+        StartError::Worker(_) => Error::from_chain(&error),
+    }
+}
+
+/// What listens where.
+fn banner(running: &Running, workers: usize) -> String {
+    let Addresses { clients, admin, push } = running.addresses;
+    let policy = match running.gateway.store.path() {
+        Some(path) => format!("{} (watched)", path.display()),
+        None => "built in".to_owned(),
+    };
+    format!(
+        "dagor gateway `{}` serves\n\
+         \x20 clients   {clients}   TCP and WebSocket\n\
+         \x20 admin     http://{admin}   /live /ready /metrics /v1/status\n\
+         \x20 pushes    {push}   gRPC, for logic services\n\
+         \x20 workers   {workers}\n\
+         \x20 policy    {policy}",
+        running.gateway.home.gateway
+    )
 }
 
 #[cfg(test)]

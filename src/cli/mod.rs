@@ -8,9 +8,12 @@ use clap::{Parser, Subcommand};
 pub mod client;
 pub mod echo;
 pub mod error;
+pub mod gateway;
+mod listen;
 pub mod load;
 mod logging;
 pub mod policy;
+pub mod serve;
 mod stop;
 
 pub use error::Error;
@@ -23,6 +26,7 @@ pub use error::Error;
     version,
     arg_required_else_help = true,
     after_help = "Examples:
+  dagor serve                               a gateway and a demo service, nothing to configure
   dagor load --overload 2x                  measure what it can do, then offer twice that
   dagor policy check policies/chat.toml     find the faults of a policy, run its tests
 
@@ -39,6 +43,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
+    Gateway(gateway::Args),
     #[command(after_help = "Examples:
   dagor client --user ann                                    type `message hello`, watch what comes back
   dagor client --user ann --send \"message:hello\"            one request, its reply on standard output
@@ -52,6 +58,8 @@ enum Command {
 impl Command {
     fn run(self) -> Result<(), Error> {
         match self {
+            Self::Serve(args) => serve::run(args),
+            Self::Gateway(args) => gateway::run(args),
             Self::Client(args) => run_client(args),
             Self::Echo(args) => echo::run(args),
             Self::Load(args) => load::run(args),

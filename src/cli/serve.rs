@@ -10,10 +10,13 @@ use super::{
     stop,
 };
 use crate::{
-    gateway::PolicySource,
+    gateway::{Addresses, PolicySource},
     policy::{Policy, ServiceAddresses},
     service::echo::{EchoConfig, serve_echo},
 };
+
+/// The port that the other commands expect a gateway at.
+const DEFAULT_PORT: u16 = 7400;
 
 /// Run a gateway with a demo logic service behind it, in one process.
 #[derive(Debug, clap::Args)]
@@ -53,9 +56,31 @@ pub fn run(args: Args) -> Result<(), Error> {
         let services = names.into_iter().map(|name| ServiceAddresses { name, instances: vec![echo] }).collect();
         let config = args.listen.config("serve", services, source)?;
         let demo = EchoConfig { workers: args.echo_workers, work: args.echo_work };
-        tokio::spawn(serve_echo(demo, listener, stop.clone().cancelled_owned()));
-        run_gateway(config, stop).await
+        // The demo service outlives the gateway's drain, so that what is in flight is answered.
+        tokio::spawn(serve_echo(demo, listener, std::future::pending()));
+        run_gateway(config, stop, |addresses| next_steps(addresses, &demo)).await
     })
+}
+
+/// What to try now.
+fn next_steps(addresses: &Addresses, demo: &EchoConfig) -> String {
+    let EchoConfig { workers, work } = demo;
+    let capacity = match work.is_zero() {
+        true => "as fast as it can".to_owned(),
+        false => format!("{:.0} requests/s", *workers as f64 / work.as_secs_f64()),
+    };
+    let address = match addresses.clients.port() {
+        DEFAULT_PORT => String::new(),
+        _ => format!(" --addr {}", addresses.clients),
+    };
+    format!(
+        "  service   a demo that answers with what it was sent: {workers} workers, {work:?} each: {capacity}\n\n\
+         Now try, in another terminal:\n\
+         \x20 dagor load --overload 2x{address}      see what is refused, and what is not\n\
+         \x20 dagor client --user ann{address}       type `message hello`\n\
+         \x20 curl {}/metrics",
+        addresses.admin
+    )
 }
 
 /// The names of the policy's services, and where the gateway reads the policy.

@@ -161,7 +161,8 @@ impl Desk {
             return Arrival::Runs(Seat(Some(Arc::clone(self))), job);
         }
         if let Some(worst) = state.queue.push(value, job) {
-            state.guard.left_queue(now.since(worst.request.arrived));
+            let age = self.age(&state, &worst, now);
+            state.guard.left_queue(age);
             worst.outbox.send(refused(worst.id, "the instance's queue is full", RETRY_WHEN_FULL));
         }
         Arrival::Waits
@@ -171,8 +172,8 @@ impl Desk {
     pub(super) fn tick(&self) {
         let now = self.clock.now();
         let mut state = lock(&self.state);
-        let oldest = state.queue.iter().map(|job| job.request.arrived).min();
-        let oldest_age = oldest.map_or(Duration::ZERO, |arrived| now.since(arrived));
+        let oldest = state.queue.iter().min_by_key(|job| job.request.arrived);
+        let oldest_age = oldest.map_or(Duration::ZERO, |job| self.age(&state, job, now));
         let all_busy = state.running == self.workers;
         if state.guard.tick(now, all_busy, oldest_age) {
             state.ledger.streams().for_each(|stream| stream.waker.wake());
@@ -216,7 +217,8 @@ impl Desk {
         let mut state = lock(&self.state);
         state.guard.completed();
         while let Some(job) = state.queue.pop() {
-            state.guard.left_queue(now.since(job.request.arrived));
+            let age = self.age(&state, &job, now);
+            state.guard.left_queue(age);
             match fate(&job, now) {
                 Fate::Run => return Some(job),
                 Fate::Expired => job.outbox.send(expired(job.id)),
@@ -225,6 +227,13 @@ impl Desk {
         }
         self.one_less(&mut state);
         None
+    }
+
+    /// How long a call waited, as the guard sees it. While no more calls wait than the gateways were granted beyond the
+    /// workers, that waiting is what this instance asked for, however long its handlers take.
+    fn age(&self, state: &State, job: &Job, now: Timestamp) -> Duration {
+        let granted = state.ledger.places().saturating_sub(self.workers);
+        if state.queue.len() < granted { Duration::ZERO } else { now.since(job.request.arrived) }
     }
 
     fn one_less(&self, state: &mut State) {

@@ -154,6 +154,11 @@ impl<S> Ledger<S> {
         (entry.told.replace(grant) != Some(grant)).then_some(grant)
     }
 
+    /// The sum of what is granted.
+    pub(crate) fn places(&self) -> usize {
+        self.total.max(self.streams.len())
+    }
+
     /// Grants nothing to anyone from now on.
     pub(crate) fn leave(&mut self) {
         self.leaving = true;

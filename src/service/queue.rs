@@ -36,6 +36,11 @@ impl<T> WaitQueue<T> {
         self.waiting.values()
     }
 
+    /// How many calls wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()

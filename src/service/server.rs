@@ -49,7 +49,7 @@ pub struct Server<H> {
     workers: usize,
     buffer: Option<usize>,
     queue: usize,
-    gate: Option<GateSettings>,
+    gate: GateSettings,
     leave_within: Duration,
     clock: Clock,
     gateways: Gateways,
@@ -63,7 +63,7 @@ impl<H: Handler> Server<H> {
             workers: 8,
             buffer: None,
             queue: 1024,
-            gate: None,
+            gate: GateSettings::default(),
             leave_within: Duration::from_secs(10),
             clock: Clock::system(),
             gateways: Gateways::default(),
@@ -95,11 +95,12 @@ impl<H: Handler> Server<H> {
         self
     }
 
-    /// The guard: refuses the least important calls when they wait here longer than the gate's target, and tells the
-    /// gateways its cut. Without it only the queue's bound holds.
+    /// The guard, with the paper's settings by default: refuses the least important calls when more wait here than were
+    /// granted and they wait longer than the gate's target, and tells the gateways its cut. In a dry run only the
+    /// queue's bound holds.
     #[must_use]
     pub fn gate(mut self, settings: GateSettings) -> Self {
-        self.gate = Some(settings);
+        self.gate = settings;
         self
     }
 
