@@ -112,7 +112,6 @@ fn replied(payload: &str) -> Value {
 async fn a_python_client_is_answered_and_pushed_to_on_both_transports() {
     let (echo, _) = site::echo().await;
     let gateway = site::gateway(PolicySource::BuiltInChat, 2, echo).await;
-    site::is_served(&gateway).await;
     for transport in TRANSPORTS {
         let got = client(transport, gateway.addresses.clients, "message", &["one", "push:two", "drei ä"]).await;
         assert_eq!(got["gateway"], "test");
@@ -127,7 +126,6 @@ async fn a_python_client_is_answered_and_pushed_to_on_both_transports() {
 async fn a_python_service_answers_and_pushes_through_the_gateway() {
     let (address, _service) = service().await;
     let gateway = site::gateway(PolicySource::BuiltInChat, 2, address).await;
-    site::is_served(&gateway).await;
     // More at once than the service grants: the rest waits in the gateway.
     let mut payloads = vec!["hello"; 20];
     payloads[7] = "push:spam";

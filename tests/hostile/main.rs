@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use self::{
     site::within,
-    talker::{BUSINESS, Heard, TRANSPORTS, Talker, Transport, frame, header, hello, hello_of, masked},
+    talker::{Heard, TRANSPORTS, Talker, Transport, frame, header, hello, hello_of, masked},
 };
 
 /// A body that is no protobuf message: a field whose length goes beyond the end.
@@ -58,7 +58,7 @@ impl Attacked {
         let (service, _) = site::echo().await;
         let gateway = site::gateway(PolicySource::File(path), 1, service).await;
         let mut witness = Talker::login(gateway.addresses.clients, Transport::Tcp, "witness").await;
-        within("the service is connected", async { while witness.ask(BUSINESS).await.reason != 0 {} }).await;
+        witness.is_served().await;
         Self { gateway, witness, _folder: folder }
     }
 

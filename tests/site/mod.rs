@@ -20,7 +20,8 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     output
 }
 
-/// Starts a gateway with `workers` threads in front of the instance of `main` at `service`.
+/// Starts a gateway with `workers` threads in front of the instance of `main` at `service`, and waits until they are
+/// linked.
 pub(crate) async fn gateway(policy: PolicySource, workers: usize, service: SocketAddr) -> Running {
     let config = GatewayConfig {
         name: "test".into(),
@@ -32,7 +33,20 @@ pub(crate) async fn gateway(policy: PolicySource, workers: usize, service: Socke
         policy,
         priority_key: [7; 16],
     };
-    start(config).await.expect("the gateway starts")
+    let gateway = start(config).await.expect("the gateway starts");
+    within("links to the service", async {
+        while !is_linked(&gateway) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    gateway
+}
+
+/// Whether every worker can reach the service.
+fn is_linked(gateway: &Running) -> bool {
+    let mut instances = gateway.gateway.worker_list().iter().flat_map(|worker| worker.instances().iter().flatten());
+    instances.all(|instance| instance.link().is_connected())
 }
 
 /// Starts the demo service, which answers at once. It ends with the test's runtime.
