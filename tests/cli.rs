@@ -1,6 +1,12 @@
 //! The program as it is typed: what it says, where it says it, and its exit code.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    process::Stdio,
+    time::Duration,
+};
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -33,7 +39,7 @@ fn number(report: &Value, pointer: &str) -> f64 {
 fn help_lists_the_commands_on_standard_output() {
     let output = dagor("--help").assert().success().get_output().clone();
     let help = String::from_utf8(output.stdout).unwrap();
-    for text in ["client", "echo", "load", "policy", "Examples:", "Exit codes:"] {
+    for text in ["client", "echo", "gateway", "load", "policy", "serve", "Examples:", "Exit codes:"] {
         assert!(help.contains(text), "{help}");
     }
 }
@@ -58,6 +64,14 @@ fn a_sound_policy_is_shown_and_a_faulty_one_is_a_usage_error_with_its_place() {
     std::fs::write(file.path(), "[[busines]]\nname = \"a\"\n").unwrap();
     let said = stderr_of(&mut dagor(&format!("policy check {}", file.path().display())), 2);
     assert!(said.contains("busines") && said.contains(":1:") && said.contains("hint:"), "{said}");
+}
+
+#[test]
+fn a_gateway_does_not_listen_where_other_machines_could_log_in() {
+    for line in ["serve --listen 0.0.0.0:7400", "gateway --service main=127.0.0.1:1 --push 0.0.0.0:7402"] {
+        let said = stderr_of(&mut dagor(line), 2);
+        assert!(said.contains("only loopback") && said.contains("hint:"), "{said}");
+    }
 }
 
 #[test]
@@ -100,7 +114,7 @@ fn load_travels_over_websockets_too() {
 #[test]
 fn the_warm_up_is_in_the_series_and_not_in_the_table() {
     let gateway = fake::start(fake::Service::default());
-    let report = load(gateway, "--rate 500 --warmup 1s --duration 1s --mix payment=1 --arrivals even");
+    let report = load(gateway, "--rate 500 --warmup 1s --duration 1s --mix payment=1 --arrivals even --threads 2");
     assert_eq!(number(&report, "/total/offered"), 500.0);
     let series = report["series"].as_array().unwrap();
     let offered: f64 = (0..series.len()).map(|at| number(&report, &format!("/series/{at}/businesses/0/offered"))).sum();
@@ -119,13 +133,31 @@ fn the_saturation_is_measured_before_its_multiple_is_offered() {
 
 #[test]
 fn what_a_lost_connection_leaves_unanswered_is_lost() {
-    let service =
-        fake::Service { workers: 64, work: Duration::from_millis(100), closes_after: 20, ..fake::Service::default() };
+    let service = fake::Service { workers: 64, work: Duration::from_millis(100), closes_after: 20 };
     let report = load(fake::start(service), "--rate 1000 --duration 1s --mix payment=1");
     assert!(number(&report, "/total/lost") > 0.0, "{report}");
     assert!(report["connections_lost"].as_object().is_some_and(|lost| !lost.is_empty()), "{report}");
     let ended = ["ok", "late", "unknown", "lost", "unsent"].map(|end| number(&report, &format!("/total/{end}")));
     assert_eq!(ended.iter().sum::<f64>(), number(&report, "/total/offered"), "{report}");
+}
+
+#[test]
+fn an_interrupt_ends_the_run_with_the_table_so_far() {
+    let gateway = fake::start(fake::Service::default());
+    let line = format!("load --addr {gateway} --rate 500 --duration 1h --mix payment=1 --allow-lag");
+    let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_dagor"))
+        .args(line.split(' '))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("offering")));
+    let kill = std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let rest: Vec<_> = lines.collect();
+    assert!(rest.iter().any(|line| line.contains("stopped early")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("offered") && line.contains("p99.9 ms")), "{rest:?}");
+    assert!(run.wait().unwrap().success());
 }
 
 #[test]

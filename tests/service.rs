@@ -16,7 +16,7 @@ use bytes::Bytes;
 use dagor::{
     admission::{Cause, Cut, Level, Value},
     clock::{Clock, Timestamp},
-    gateway::link::{Link, LinkConfig, LinkEvent, LinkHandle, OutgoingCall},
+    gateway::link::{Guard, Link, LinkConfig, LinkEvent, LinkHandle, OutgoingCall},
     id::{BusinessCode, Incarnation, MessageId, OutboxId},
     pb::service as pb,
     request::Failure,
@@ -54,7 +54,7 @@ struct Gateway<G = ()> {
     clock: Clock,
 }
 
-impl<G: Send + 'static> Gateway<G> {
+impl<G: Guard> Gateway<G> {
     fn dial(address: SocketAddr, push_address: &str) -> Self {
         let (clock, (sender, events)) = (Clock::system(), mpsc::channel(64));
         let config = LinkConfig {

@@ -9,6 +9,9 @@ use super::level::{LEVELS, Level};
 /// Two histograms behind each other: what was admitted, then what was refused.
 const CELLS: usize = 2 * LEVELS;
 
+/// Ages count as no more than this, so that the sum of a window's ages never wraps round to a small one.
+const LONGEST_AGE: Duration = Duration::from_secs(3600);
+
 /// The counters of one worker. The alignment keeps two workers off each other's cache lines (lines are fetched in pairs).
 #[repr(align(128))]
 pub(super) struct Shard {
@@ -57,7 +60,7 @@ impl Shard {
     }
 
     pub(super) fn sample(&self, queuing: Duration) {
-        let nanos = u64::try_from(queuing.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = queuing.min(LONGEST_AGE).as_nanos() as u64;
         bump(&self.samples);
         self.queuing_nanos.store(self.queuing_nanos.load(Relaxed).wrapping_add(nanos), Relaxed);
     }
@@ -283,6 +286,13 @@ mod tests {
         tally.read_shards(shard.iter());
         let after = Sums::of(&shard).since(before);
         assert_eq!((tally.admitted()[3], after.samples, after.queuing_nanos), (3, 3, 15));
+    }
+
+    #[test]
+    fn absurd_ages_do_not_add_up_to_a_small_one() {
+        let shard = [Shard::new()];
+        (0..2000).for_each(|_| shard[0].sample(Duration::MAX));
+        assert_eq!(Duration::from_nanos(Sums::of(&shard).queuing_nanos), LONGEST_AGE * 2000);
     }
 
     #[test]

@@ -181,6 +181,21 @@ fn in_a_dry_run_the_cuts_of_others_still_refuse() {
     assert_eq!(gate.snapshot().would_refuse_total, 0);
 }
 
+#[test]
+fn workers_on_shards_of_their_own_lose_no_counts() {
+    let gate = gate();
+    gate.set_manager_cap(Cut::below_index(50));
+    std::thread::scope(|scope| {
+        for shard in 0..2 {
+            let gate = &gate;
+            let decide = move |step: &usize| gate.decide(shard, Timestamp::ZERO, value(*step % 100)).is_ok();
+            scope.spawn(move || assert_eq!((0..10_000).filter(decide).count(), 5_000));
+        }
+    });
+    let snapshot = gate.snapshot();
+    assert_eq!((snapshot.admitted_total, snapshot.refused_total), (10_000, 10_000));
+}
+
 fn bits() -> impl Strategy<Value = u32> {
     prop_oneof![any::<u32>(), Just(0), Just(u32::MAX)]
 }

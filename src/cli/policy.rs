@@ -8,7 +8,7 @@ use std::{
 use clap::Subcommand;
 
 use super::Error;
-use crate::policy::check_file;
+use crate::policy::{Faults, check_file};
 
 /// Work with policy files.
 #[derive(Debug, clap::Args)]
@@ -47,22 +47,29 @@ pub fn run(args: Args) -> Result<(), Error> {
 }
 
 fn check(files: &[PathBuf]) -> Result<(), Error> {
-    let mut stderr = anstream::stderr().lock();
     let mut faulty = Vec::new();
     for file in files {
-        let told = match check_file(file) {
-            Ok(report) => report.to_string(),
+        match check_file(file) {
+            Ok(report) => writeln!(anstream::stderr(), "{report}").map_err(Error::failed)?,
             Err(faults) => {
                 faulty.push(file.display().to_string());
-                faults.render(io::stderr().is_terminal())
+                show(&faults)?;
             }
-        };
-        writeln!(stderr, "{told}").map_err(Error::failed)?;
+        }
     }
-    drop(stderr);
     if faulty.is_empty() {
         return Ok(());
     }
-    Err(Error::usage(format_args!("faulty: {}", faulty.join(", ")))
-        .hint("every key is explained in policies/default.toml"))
+    Err(error(&faulty))
+}
+
+/// Faults in their files, for people, on standard error.
+pub(super) fn show(faults: &Faults) -> Result<(), Error> {
+    let text = faults.render(io::stderr().is_terminal());
+    writeln!(anstream::stderr(), "{text}").map_err(Error::failed)
+}
+
+/// The failure of a command whose policies have faults that were shown.
+pub(super) fn error(files: &[String]) -> Error {
+    Error::usage(format_args!("faulty: {}", files.join(", "))).hint("every key is explained in policies/default.toml")
 }

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use super::{
     Error, at_least_one,
     gateway::{Listen, run_gateway},
-    stop,
+    policy, stop,
 };
 use crate::{
     gateway::{Addresses, PolicySource},
@@ -21,7 +21,7 @@ const DEFAULT_PORT: u16 = 7400;
 /// Run a gateway with a demo logic service behind it, in one process.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  dagor serve                                    the chat policy, a service of 800 requests/s behind it
+  dagor serve                                    the chat policy, a service of 800 requests/s
   dagor serve --echo-workers 4 --echo-work 1ms   a service of 4,000 requests/s
   dagor serve --policy policies/chat.toml        a policy of your own, watched while it runs
 
@@ -52,7 +52,7 @@ pub fn run(args: Args) -> Result<(), Error> {
         let stop = stop::on_signal()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(Error::failed)?;
         let echo = listener.local_addr().map_err(Error::failed)?;
-        let (names, source) = policy(args.policy)?;
+        let (names, source) = services(args.policy)?;
         let services = names.into_iter().map(|name| ServiceAddresses { name, instances: vec![echo] }).collect();
         let config = args.listen.config("serve", services, source)?;
         let demo = EchoConfig { workers: args.echo_workers, work: args.echo_work };
@@ -84,12 +84,15 @@ fn next_steps(addresses: &Addresses, demo: &EchoConfig) -> String {
 }
 
 /// The names of the policy's services, and where the gateway reads the policy.
-fn policy(file: Option<PathBuf>) -> Result<(Vec<String>, PolicySource), Error> {
+fn services(file: Option<PathBuf>) -> Result<(Vec<String>, PolicySource), Error> {
     let (policy, source) = match file {
         None => (Policy::built_in_chat(), PolicySource::BuiltInChat),
         Some(path) => {
-            let faulty = |faults: crate::policy::Faults| Error::usage(faults.render(false));
-            (Policy::load(&path).map_err(faulty)?, PolicySource::File(path))
+            let read = Policy::load(&path).or_else(|faults| {
+                policy::show(&faults)?;
+                Err(policy::error(&[path.display().to_string()]))
+            });
+            (read?, PolicySource::File(path))
         }
     };
     Ok((policy.services.into_iter().map(|service| service.name).collect(), source))

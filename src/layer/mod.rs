@@ -11,10 +11,12 @@ pub mod shed;
 pub mod step;
 pub mod tag;
 
+mod hold;
 mod place;
 mod start;
 
-pub use place::{HoldPlace, Place, Placed, QueueHandle};
+pub use hold::{HoldFuture, HoldPlace};
+pub use place::{Place, Placed, QueueHandle};
 pub use queue::{PlacedQueueLayer, Queue, QueueLayer, QueueSettings};
 pub use shed::{Shed, ShedLayer};
 pub use tag::{Tag, TagLayer, Tagger};

@@ -5,15 +5,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    future::Future,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
-
-use pin_project::pin_project;
-use tower_service::Service;
 
 use crate::{
     admission::{
@@ -236,64 +231,6 @@ pub struct Placed<R> {
     pub value: Value,
     /// The request itself.
     pub request: R,
-}
-
-/// Keeps the place of each request until the inner service has answered, or its response is dropped. An answer that is
-/// no error counts as completed.
-#[derive(Clone, Copy, Debug)]
-pub struct HoldPlace<S> {
-    inner: S,
-}
-
-impl<S> HoldPlace<S> {
-    /// Holds places for `inner`.
-    pub const fn new(inner: S) -> Self {
-        Self { inner }
-    }
-}
-
-impl<S, R> Service<Placed<R>> for HoldPlace<S>
-where
-    S: Service<R>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = HoldFuture<S::Future>;
-
-    /// Unlike that of the deciding layers, this asks the inner service: a place is held already.
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, placed: Placed<R>) -> Self::Future {
-        HoldFuture { inner: self.inner.call(placed.request), place: Some(placed.place) }
-    }
-}
-
-/// The response of [`HoldPlace`].
-#[pin_project]
-#[derive(Debug)]
-pub struct HoldFuture<F> {
-    #[pin]
-    inner: F,
-    place: Option<Place>,
-}
-
-impl<F, T, E> Future for HoldFuture<F>
-where
-    F: Future<Output = Result<T, E>>,
-{
-    type Output = Result<T, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let answer = ready!(this.inner.poll(cx));
-        match this.place.take() {
-            Some(place) if answer.is_ok() => place.complete(),
-            _ => {}
-        }
-        Poll::Ready(answer)
-    }
 }
 
 /// Steers a queue and looks at it; for the worker's 10 ms round, for whoever knows the grants, and for reports.

@@ -23,7 +23,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    place::{Entry, HoldPlace, Placed, QueueHandle, Shared, Turn},
+    hold::HoldPlace,
+    place::{Entry, Placed, QueueHandle, Shared, Turn},
     start::Started,
 };
 use crate::{

@@ -225,10 +225,11 @@ impl Link {
     fn answered(&self, id: MessageId, reply: &Reply, now: Timestamp) {
         // Nobody waits any more for a reply that was given up as lost.
         let Some(origin) = self.state.borrow_mut().pending.take(id) else { return };
-        let ending = match reply.outcome() {
-            Outcome::Replied => Ending::Replied,
-            Outcome::Refused => Ending::Refused(reply.reason),
-            Outcome::Unknown => Ending::Unknown,
+        let ending = match Outcome::try_from(reply.outcome) {
+            Ok(Outcome::Replied) if reply.reason == 0 => Ending::Replied,
+            // A handler's failure stands beside the refusals, by its reason.
+            Ok(Outcome::Replied | Outcome::Refused) => Ending::Refused(reply.reason),
+            Ok(Outcome::Unknown) | Err(_) => Ending::Unknown,
         };
         self.ended(origin, ending, now);
     }

@@ -91,7 +91,7 @@ pub(super) async fn log_in(target: Target, who: &Identity, closing: Closing) -> 
     }
 }
 
-/// Logs in, and tries again for as long as the gateway asks to come back later.
+/// Logs in, and tries again for as long as the gateway asks to come back later, until the deadline.
 pub(super) async fn log_in_until(
     deadline: Timestamp,
     clock: &Clock,
@@ -99,11 +99,12 @@ pub(super) async fn log_in_until(
     who: &Identity,
 ) -> Result<Session, LoginFailure> {
     loop {
+        let within = LOGIN_WITHIN.min(deadline.since(clock.now()));
         let login = log_in(target, who, Closing::Graceful);
-        let failure = match tokio::time::timeout(LOGIN_WITHIN, login).await {
+        let failure = match tokio::time::timeout(within, login).await {
             Ok(Ok(session)) => return Ok(session),
             Ok(Err(failure)) => failure,
-            Err(_) => LoginFailure::Silent(LOGIN_WITHIN),
+            Err(_) => LoginFailure::Silent(within),
         };
         match failure.try_again_after() {
             Some(pause) if clock.now() + pause < deadline => tokio::time::sleep(pause).await,

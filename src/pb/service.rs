@@ -63,10 +63,10 @@ pub struct Answers {
     #[prost(message, repeated, tag = "1")]
     pub answers: ::prost::alloc::vec::Vec<Answer>,
     /// The instance's own admission threshold, in the scale of Call.value: it refuses a call whose value is not below it.
-    /// Absent: unchanged.
+    /// Absent: unchanged. Sent with every batch and whenever it moves; a gateway forgets it after a second without one.
     #[prost(fixed32, optional, tag = "2")]
     pub cut: ::core::option::Option<u32>,
-    /// How many calls this stream may have unanswered from now on. Absent: unchanged; never sent: no limit.
+    /// How many calls this stream may have unanswered from now on. Absent: unchanged; never sent: no limit; 0: leaving.
     #[prost(uint32, optional, tag = "3")]
     pub grants: ::core::option::Option<u32>,
 }

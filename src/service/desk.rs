@@ -13,7 +13,12 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
-use super::{grants::Ledger, guard::Guard, handler::Request, queue::WaitQueue};
+use super::{
+    grants::Ledger,
+    guard::Guard,
+    handler::{Request, millis},
+    queue::WaitQueue,
+};
 use crate::{
     admission::Cut,
     clock::{Clock, Timestamp},
@@ -262,8 +267,7 @@ fn fate(job: &Job, now: Timestamp) -> Fate {
 }
 
 fn refused(id: u64, detail: &str, retry_after: Duration) -> pb::Answer {
-    let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
-    let outcome = pb::AnswerOutcome::Refused.into();
+    let (outcome, retry_after_ms) = (pb::AnswerOutcome::Refused.into(), millis(retry_after));
     pb::Answer { id, outcome, detail: detail.to_owned(), retry_after_ms, ..pb::Answer::default() }
 }
 

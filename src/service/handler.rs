@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::push::Gateway;
+use super::{batch::MAX_PAYLOAD_BYTES, push::Gateway};
 use crate::{
     admission::Value,
     clock::{Clock, Timestamp},
@@ -130,14 +130,47 @@ impl HandlerError {
     }
 }
 
+/// What of an error's detail goes to the client, in bytes.
+const MAX_DETAIL_BYTES: usize = 1024;
+
 /// The answer on the wire, which lacks its call's id and the handler's time.
-pub(crate) fn answer(result: Result<Reply, HandlerError>) -> pb::Answer {
-    let (outcome, detail, retry_after) = match result {
-        Ok(reply) => return pb::Answer { payload: reply.payload, ..pb::Answer::default() },
-        Err(HandlerError::Failed { detail }) => (pb::AnswerOutcome::Failed, detail, Duration::ZERO),
-        Err(HandlerError::Misplaced { detail }) => (pb::AnswerOutcome::Misplaced, detail, Duration::ZERO),
-        Err(HandlerError::Refused { detail, retry_after }) => (pb::AnswerOutcome::Refused, detail, retry_after),
+pub(super) fn answer(result: Result<Reply, HandlerError>) -> pb::Answer {
+    let error = match result {
+        Ok(reply) if reply.payload.len() <= MAX_PAYLOAD_BYTES => {
+            return pb::Answer { payload: reply.payload, ..pb::Answer::default() };
+        }
+        Ok(_) => HandlerError::failed("the reply is too large"),
+        Err(error) => error,
     };
-    let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
-    pb::Answer { outcome: outcome.into(), detail, retry_after_ms, ..pb::Answer::default() }
+    let (outcome, mut detail, retry_after) = match error {
+        HandlerError::Failed { detail } => (pb::AnswerOutcome::Failed, detail, Duration::ZERO),
+        HandlerError::Misplaced { detail } => (pb::AnswerOutcome::Misplaced, detail, Duration::ZERO),
+        HandlerError::Refused { detail, retry_after } => (pb::AnswerOutcome::Refused, detail, retry_after),
+    };
+    detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
+    pb::Answer { outcome: outcome.into(), detail, retry_after_ms: millis(retry_after), ..pb::Answer::default() }
+}
+
+/// A hint on the wire.
+pub(super) fn millis(retry_after: Duration) -> u32 {
+    u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_that_no_client_could_receive_is_a_failure() {
+        let largest = answer(Ok(Reply::new(vec![0; MAX_PAYLOAD_BYTES])));
+        assert_eq!((largest.outcome(), largest.payload.len()), (pb::AnswerOutcome::Replied, MAX_PAYLOAD_BYTES));
+        let larger = answer(Ok(Reply::new(vec![0; MAX_PAYLOAD_BYTES + 1])));
+        assert_eq!((larger.outcome(), larger.payload.len()), (pb::AnswerOutcome::Failed, 0));
+    }
+
+    #[test]
+    fn a_long_detail_is_cut_between_characters() {
+        let failed = answer(Err(HandlerError::failed("é".repeat(1000))));
+        assert_eq!(failed.detail, "é".repeat(MAX_DETAIL_BYTES / 2));
+    }
 }

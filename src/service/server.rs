@@ -25,6 +25,8 @@ const TICK: Duration = Duration::from_millis(10);
 /// After it withdrew its grants a leaving instance stays this long, so that what is under way arrives and is refused
 /// rather than lost.
 const LINGER: Duration = Duration::from_millis(200);
+/// How long the streams' last answers may take to be written.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why serving ended early.
 #[derive(Debug, thiserror::Error)]
@@ -151,12 +153,10 @@ impl<H: Handler> Server<H> {
             .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), left.notified());
         let leave = async {
             shutdown.await;
-            let finished = tokio::time::timeout(self.leave_within, leave(&desk)).await;
+            // Done or not: who is late has had its time.
+            let _ = tokio::time::timeout(self.leave_within, leave(&desk)).await;
             left.notify_one();
-            // Streams that are still busy get no more time than that.
-            if finished.is_ok() {
-                tokio::time::sleep(self.leave_within).await
-            }
+            tokio::time::sleep(FLUSH_WITHIN).await;
         };
         tokio::select! {
             served = served => Ok(served?),

@@ -2,7 +2,6 @@
 //! does not read is not read from.
 
 use std::{
-    any::Any,
     collections::VecDeque,
     panic::AssertUnwindSafe,
     pin::Pin,
@@ -167,7 +166,7 @@ impl Running {
             let begun = clock.now();
             // The handler's own code runs inside, also what comes before its first wait.
             let handled = AssertUnwindSafe(async { handler.handle(request).await }).catch_unwind().await;
-            let mut answer = handled.map_or_else(|panic| panicked(&*panic), handler::answer);
+            let mut answer = handled.map_or_else(|_| panicked(), handler::answer);
             answer.id = id;
             answer.handler_us = u32::try_from(clock.now().since(begun).as_micros()).unwrap_or(u32::MAX);
             answer
@@ -176,8 +175,8 @@ impl Running {
     }
 }
 
-/// A panic's text stays in this process's log, where the panic hook has put it.
-fn panicked(_panic: &(dyn Any + Send)) -> pb::Answer {
+/// The panic's text stays in this process's log, where the panic hook has put it.
+fn panicked() -> pb::Answer {
     handler::answer(Err(handler::HandlerError::failed("the handler panicked")))
 }
 

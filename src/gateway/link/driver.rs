@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tonic::{Streaming, transport::Endpoint};
 
-use super::{LinkConfig, LinkEvent, backoff::Backoff, shared::Shared};
+use super::{LinkConfig, LinkEvent, backoff::Backoff, pending::Guard, shared::Shared};
 use crate::{
     pb::service::{self as pb, logic_client::LogicClient},
     service::batch::MAX_MESSAGE_BYTES,
@@ -26,7 +26,7 @@ const STEADY: Duration = Duration::from_secs(1);
 type ConnectError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Keeps a stream to the instance until `stop`, or until the link ends by itself.
-pub(super) async fn drive<G: Send + 'static>(
+pub(super) async fn drive<G: Guard>(
     config: LinkConfig,
     shared: Arc<Shared<G>>,
     mut events: impl FnMut(LinkEvent) + Send + 'static,
@@ -52,7 +52,7 @@ pub(super) async fn drive<G: Send + 'static>(
 }
 
 /// Dials once and reads answers until the stream ends.
-async fn serve<G: Send + 'static>(
+async fn serve<G: Guard>(
     config: &LinkConfig,
     shared: &Arc<Shared<G>>,
     events: &mut impl FnMut(LinkEvent),
@@ -71,10 +71,7 @@ async fn serve<G: Send + 'static>(
 }
 
 /// Connects and opens the stream.
-async fn open<G: Send + 'static>(
-    config: &LinkConfig,
-    shared: &Arc<Shared<G>>,
-) -> Result<Streaming<pb::Answers>, ConnectError> {
+async fn open<G: Guard>(config: &LinkConfig, shared: &Arc<Shared<G>>) -> Result<Streaming<pb::Answers>, ConnectError> {
     let endpoint = Endpoint::from_shared(format!("http://{}", config.address))?
         .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

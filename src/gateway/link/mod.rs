@@ -25,7 +25,7 @@ use std::{
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-pub use self::pending::Answer;
+pub use self::pending::{Answer, Guard};
 use self::{pending::CallKey, shared::Shared};
 use crate::{
     admission::{Cut, Value},
@@ -106,7 +106,7 @@ impl Link {
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub fn spawn<G: Send + 'static>(
+    pub fn spawn<G: Guard>(
         config: LinkConfig,
         clock: Clock,
         events: impl FnMut(LinkEvent) + Send + 'static,
@@ -149,13 +149,13 @@ impl<G> Clone for LinkHandle<G> {
     }
 }
 
-impl<G> fmt::Debug for LinkHandle<G> {
+impl<G: Guard> fmt::Debug for LinkHandle<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LinkHandle").field("connected", &self.is_connected()).finish_non_exhaustive()
     }
 }
 
-impl<G> LinkHandle<G> {
+impl<G: Guard> LinkHandle<G> {
     /// Whether a call would be sent now.
     pub fn is_connected(&self) -> bool {
         self.shared.is_connected()
@@ -214,7 +214,7 @@ impl<G> LinkHandle<G> {
 
 /// A call under way.
 #[must_use = "dropping it discards the answer"]
-pub struct LinkCall<G> {
+pub struct LinkCall<G: Guard> {
     shared: Arc<Shared<G>>,
     state: CallState,
 }
@@ -232,13 +232,13 @@ impl From<Result<CallKey, Failure>> for CallState {
     }
 }
 
-impl<G> fmt::Debug for LinkCall<G> {
+impl<G: Guard> fmt::Debug for LinkCall<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LinkCall").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
-impl<G> Future for LinkCall<G> {
+impl<G: Guard> Future for LinkCall<G> {
     type Output = Result<Answer, Failure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -257,7 +257,7 @@ impl<G> Future for LinkCall<G> {
     }
 }
 
-impl<G> Drop for LinkCall<G> {
+impl<G: Guard> Drop for LinkCall<G> {
     fn drop(&mut self) {
         if let CallState::Pending(key) = self.state {
             self.shared.abandon(key);

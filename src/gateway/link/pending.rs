@@ -1,12 +1,15 @@
 //! The calls that have no answer yet: each is resolved exactly once, a late answer never reaches a later call, and the
 //! guard of a call's place stays here until the instance is done with it, whether or not anybody still waits.
 
-use std::task::{Poll, Waker};
+use std::{
+    sync::Arc,
+    task::{Poll, Waker},
+};
 
 use bytes::Bytes;
 use slab::Slab;
 
-use crate::{admission::Value, clock::Timestamp, request::Failure};
+use crate::{admission::Value, clock::Timestamp, layer::Place, request::Failure};
 
 use super::LINGER;
 
@@ -43,23 +46,45 @@ impl CallKey {
     }
 }
 
+/// What a call holds until the instance is done with it; dropping it frees its place.
+pub trait Guard: Send + 'static {
+    /// The instance has worked on the call. Not for a call that it refused, and not for one that was lost.
+    fn served(self)
+    where
+        Self: Sized,
+    {
+    }
+}
+
+impl Guard for () {}
+
+impl<T: Send + Sync + 'static> Guard for Arc<T> {}
+
+impl Guard for Place {
+    fn served(self) {
+        self.complete();
+    }
+}
+
 /// What a change of the table lets go: to be settled when no lock is held, because guards and wakers run foreign code.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Released<G> {
+    served: Vec<G>,
     guards: Vec<G>,
     wakers: Vec<Waker>,
 }
 
 impl<G> Default for Released<G> {
     fn default() -> Self {
-        Self { guards: Vec::new(), wakers: Vec::new() }
+        Self { served: Vec::new(), guards: Vec::new(), wakers: Vec::new() }
     }
 }
 
-impl<G> Released<G> {
+impl<G: Guard> Released<G> {
     /// Frees the places, then wakes the callers.
     pub(super) fn settle(self) {
+        self.served.into_iter().for_each(Guard::served);
         drop(self.guards);
         self.wakers.into_iter().for_each(Waker::wake);
     }
@@ -130,7 +155,8 @@ impl<G> Pending<G> {
         let Some(slot) = self.slots.get_mut(key.index).filter(|slot| slot.generation == key.generation) else { return };
         if let Some(guard) = slot.guard.take() {
             self.held -= 1;
-            released.guards.push(guard);
+            let kept = if was_served(&result) { &mut released.served } else { &mut released.guards };
+            kept.push(guard);
         }
         tell(slot, result, released);
         self.free(key.index);
@@ -209,6 +235,14 @@ impl<G> Slot<G> {
     }
 }
 
+/// Whether a handler ran, well or not.
+const fn was_served(result: &Result<Answer, Failure>) -> bool {
+    match result {
+        Ok(_) | Err(Failure::Failed { .. } | Failure::Misplaced { .. }) => true,
+        Err(Failure::Refused(_) | Failure::RefusedByService { .. } | Failure::TimedOut | Failure::Lost) => false,
+    }
+}
+
 /// Resolves a caller that still waits.
 fn tell<G>(slot: &mut Slot<G>, result: Result<Answer, Failure>, released: &mut Released<G>) {
     if let Caller::Waits(waker) = &mut slot.caller {
@@ -219,24 +253,44 @@ fn tell<G>(slot: &mut Slot<G>, result: Result<Answer, Failure>, released: &mut R
 
 #[cfg(test)]
 mod tests {
-    use std::{rc::Rc, time::Duration};
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+        time::Duration,
+    };
 
     use super::*;
 
     const DEADLINE: Timestamp = Timestamp::from_nanos(1_000_000_000);
 
     struct Table {
-        pending: Pending<Rc<()>>,
-        places: Rc<()>,
+        pending: Pending<Taken>,
+        places: Arc<()>,
+        served: Arc<AtomicUsize>,
+    }
+
+    struct Taken {
+        _place: Arc<()>,
+        served: Arc<AtomicUsize>,
+    }
+
+    impl Guard for Taken {
+        fn served(self) {
+            self.served.fetch_add(1, Relaxed);
+        }
     }
 
     impl Table {
         fn new() -> Self {
-            Self { pending: Pending::new(), places: Rc::new(()) }
+            Self { pending: Pending::new(), places: Arc::default(), served: Arc::default() }
         }
 
         fn call(&mut self) -> CallKey {
-            self.pending.insert(Value::default(), DEADLINE, Rc::clone(&self.places))
+            self.call_until(DEADLINE)
+        }
+
+        fn call_until(&mut self, deadline: Timestamp) -> CallKey {
+            let taken = Taken { _place: Arc::clone(&self.places), served: Arc::clone(&self.served) };
+            self.pending.insert(Value::default(), deadline, taken)
         }
 
         fn answer(&mut self, key: CallKey, payload: &'static str) {
@@ -256,7 +310,7 @@ mod tests {
         }
 
         fn taken(&self) -> usize {
-            Rc::strong_count(&self.places) - 1
+            Arc::strong_count(&self.places) - 1
         }
     }
 
@@ -275,6 +329,7 @@ mod tests {
         table.answer(one, "one");
         assert_eq!(table.poll(one), Poll::Ready(answer("one")));
         assert!(table.pending.slots.is_empty());
+        assert_eq!(table.served.load(Relaxed), 2);
     }
 
     #[test]
@@ -341,11 +396,11 @@ mod tests {
         let (waiting, timed_out) = (table.call(), table.call());
         table.sweep(DEADLINE);
         assert_eq!(table.poll(timed_out), Poll::Ready(Err(Failure::TimedOut)));
-        let fresh = table.pending.insert(Value::default(), Timestamp::MAX, Rc::clone(&table.places));
+        let fresh = table.call_until(Timestamp::MAX);
         let mut released = Released::default();
         table.pending.resolve_all(&Failure::Lost, &mut released);
         released.settle();
-        assert_eq!(table.taken(), 0);
+        assert_eq!((table.taken(), table.served.load(Relaxed)), (0, 0), "lost is not served");
         assert_eq!(table.poll(waiting), Poll::Ready(Err(Failure::TimedOut)), "was resolved before");
         assert_eq!(table.poll(fresh), Poll::Ready(Err(Failure::Lost)));
         assert!(table.pending.slots.is_empty());

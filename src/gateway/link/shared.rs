@@ -15,7 +15,7 @@ use tokio_stream::Stream;
 use super::{
     Answer, CUT_BINDS_FOR, OutgoingCall,
     outcome::outcome,
-    pending::{CallKey, Pending, Released},
+    pending::{CallKey, Guard, Pending, Released},
 };
 use crate::{
     admission::{Cause, Cut, Refusal, Value},
@@ -73,7 +73,7 @@ impl Phase {
     }
 }
 
-impl<G> Shared<G> {
+impl<G: Guard> Shared<G> {
     /// A link that has no stream yet.
     pub(super) fn new(clock: Clock) -> Self {
         let state = State {
@@ -303,7 +303,7 @@ pub(super) struct Outgoing<G> {
     stream: u64,
 }
 
-impl<G> Stream for Outgoing<G> {
+impl<G: Guard> Stream for Outgoing<G> {
     type Item = pb::Calls;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<pb::Calls>> {

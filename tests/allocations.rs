@@ -1,0 +1,124 @@
+//! The hot path allocates nothing: not in the gate, not in the layers, not in a queue with a free place.
+
+use std::{
+    future::{Future, Ready, ready},
+    hint::black_box,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use allocation_counter::measure;
+use dagor::{
+    admission::{Cut, Gate, GateSettings, Level, PriorityKey, Value},
+    clock::{Clock, Timestamp},
+    id::MessageId,
+    layer::{QueueLayer, QueueSettings, ShedLayer, TagLayer},
+    request::{Failure, Timed},
+};
+use tower::{Layer, Service};
+
+struct Ask(u8);
+
+impl Timed for Ask {
+    fn arrived(&self) -> Timestamp {
+        Timestamp::ZERO
+    }
+
+    fn deadline(&self) -> Timestamp {
+        Timestamp::MAX
+    }
+}
+
+/// Answers at once.
+#[derive(Clone)]
+struct Answer;
+
+impl<R> Service<R> for Answer {
+    type Response = ();
+    type Error = Failure;
+    type Future = Ready<Result<(), Failure>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        drop(request);
+        ready(Ok(()))
+    }
+}
+
+fn value(business: u8) -> Value {
+    Value::new(Level::new(business, 0), 0)
+}
+
+/// An open gate up to business 5.
+fn gate() -> Arc<Gate> {
+    let gate = Arc::new(Gate::new(GateSettings::default(), 1));
+    gate.set_manager_cap(Cut::through(Level::new(5, 127)));
+    gate
+}
+
+fn run<S: Service<R>, R>(service: &mut S, request: R) -> Result<S::Response, S::Error> {
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(cx).is_ready());
+    match pin!(service.call(request)).poll(cx) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("did not answer at once"),
+    }
+}
+
+/// Allocations of a thousand runs.
+fn allocations(mut work: impl FnMut()) -> u64 {
+    measure(|| (0..1000).for_each(|_| work())).count_total
+}
+
+#[test]
+fn a_decision_allocates_nothing() {
+    let gate = gate();
+    let decide = |business| gate.decide(0, Timestamp::ZERO, value(business));
+    assert_eq!(allocations(|| assert!(decide(1).is_ok())), 0);
+    assert_eq!(allocations(|| assert!(decide(9).is_err())), 0);
+}
+
+#[test]
+fn closing_a_window_allocates_nothing() {
+    let gate = gate();
+    let mut now = Timestamp::ZERO;
+    let second = || {
+        now = now + Duration::from_secs(1);
+        gate.tick(now, Duration::ZERO);
+    };
+    assert_eq!(allocations(second), 0);
+}
+
+#[test]
+fn making_a_value_allocates_nothing() {
+    let key = PriorityKey([7; 16]);
+    let make = |id| key.user(b"someone").value(3, Duration::from_secs(5), (0, 127), MessageId(id));
+    assert_eq!(allocations(|| assert_eq!(black_box(make(9)), make(9))), 0);
+}
+
+#[test]
+fn tagging_and_shedding_allocate_nothing() {
+    let mut service = TagLayer::new(|ask: &Ask| value(ask.0)).layer(ShedLayer::new(gate(), 0).layer(Answer));
+    assert_eq!(allocations(|| run(&mut service, Ask(1)).unwrap()), 0);
+    assert_eq!(allocations(|| drop(run(&mut service, Ask(9)).unwrap_err())), 0);
+}
+
+#[test]
+fn a_queue_with_a_free_place_allocates_nothing() {
+    let settings = QueueSettings { capacity: 10, max_in_flight: 1 };
+    let (queue, _handle) = QueueLayer::pair(settings, gate(), 0, Clock::system());
+    let shed = ShedLayer::new(gate(), 0).layer(queue.layer(Answer));
+    let mut service = TagLayer::new(|ask: &Ask| value(ask.0)).layer(shed);
+    assert_eq!(allocations(|| run(&mut service, Ask(1)).unwrap()), 0);
+}
+
+/// The counter itself counts.
+#[test]
+fn an_allocation_is_noticed() {
+    assert_eq!(allocations(|| drop(black_box(Box::new(1)))), 1000);
+}
