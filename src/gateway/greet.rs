@@ -113,7 +113,10 @@ impl Rejection {
     /// The one place that turns a rejection into what the client is told. `None` if there is nobody to tell.
     pub fn told(&self) -> Option<pb::Refused> {
         let (reason, detail, retry_after) = match self {
-            Self::AtTheDoor(refused) => (refused.refusal.cause.into(), "", refused.refusal.retry_after),
+            // Everyone who is refused in the same moment has the same wait; told as it is, all would come back at once.
+            Self::AtTheDoor(refused) => {
+                (refused.refusal.cause.into(), "", refused.refusal.retry_after.mul_f64(1.0 + fastrand::f64()))
+            }
             Self::Shed(refusal) => (refusal.cause.into(), "", refusal.retry_after),
             Self::Login { reason, detail } => (*reason, *detail, Duration::ZERO),
             Self::Handshake(reason) => (*reason, "", RETRY_AFTER),
