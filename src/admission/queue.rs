@@ -44,6 +44,8 @@ pub struct Line<T> {
     joined: u64,
     /// No deadline in the line is earlier.
     earliest_deadline: Timestamp,
+    /// The best level that is being overtaken all the time, and when the request that shows it arrived.
+    starving: Option<(Level, Timestamp)>,
 }
 
 impl<T> Line<T> {
@@ -56,6 +58,7 @@ impl<T> Line<T> {
             drain: DrainRate::default(),
             joined: 0,
             earliest_deadline: Timestamp::MAX,
+            starving: None,
         }
     }
 
@@ -64,7 +67,7 @@ impl<T> Line<T> {
     /// # Errors
     ///
     /// [`Cause::Expired`] if its time has passed, [`Cause::TooLate`] if it would pass behind what is before it at the
-    /// measured drain rate, [`Cause::QueueFull`] if everything in the full line is at least as important.
+    /// measured drain rate or if its level starves, [`Cause::QueueFull`] if everything in the full line is at least as important.
     pub fn join(&mut self, now: Timestamp, ticket: Ticket, item: T) -> Result<(Position, Option<Left<T>>), Cause> {
         if ticket.deadline <= now {
             return Err(Cause::Expired);
@@ -101,8 +104,10 @@ impl<T> Line<T> {
         Some(Left { position, ticket, item })
     }
 
-    /// Takes out everything whose deadline has passed.
+    /// Takes out everything whose deadline has passed. To be called every few milliseconds: it also looks for levels
+    /// that starve.
     pub fn take_expired(&mut self, now: Timestamp) -> Vec<Left<T>> {
+        self.starving = self.find_starving(now);
         if now < self.earliest_deadline {
             return Vec::new();
         }
@@ -146,7 +151,22 @@ impl<T> Line<T> {
 
     fn would_be_late(&self, now: Timestamp, ticket: Ticket) -> bool {
         let ahead = self.counts.through(ticket.level);
-        self.drain.wait(ahead).is_some_and(|wait| now + wait >= ticket.deadline)
+        self.drain.wait(ahead).is_some_and(|wait| now + wait >= ticket.deadline) || self.starves(now, ticket)
+    }
+
+    /// What is ahead of a request is only half of its wait: better ones that are still to come overtake it. At the worst
+    /// levels that are admitted they take almost all places, so that a handful ahead may never go. A request that has
+    /// waited for half of its time and is still here says so for its level and all behind it.
+    fn find_starving(&self, now: Timestamp) -> Option<(Level, Timestamp)> {
+        let half_gone = |ticket: &Ticket| now.since(ticket.arrived) >= ticket.deadline.since(now);
+        let shown_by = self.waiting.iter().find(|(_, (ticket, _))| half_gone(ticket))?;
+        Some((shown_by.0.0, shown_by.1.0.arrived))
+    }
+
+    /// Whether a request is at or behind a level that starves and has no more time than was waited there already.
+    fn starves(&self, now: Timestamp, ticket: Ticket) -> bool {
+        let Some((level, since)) = self.starving else { return false };
+        ticket.level >= level && ticket.deadline.since(now) <= now.since(since) * 2
     }
 
     fn make_room(&mut self, level: Level) -> Result<Left<T>, Cause> {
@@ -221,6 +241,23 @@ mod tests {
         let now = NOW + MILLI * 160;
         assert_eq!(line.join(now, within(9, 300 * MILLI), 0).unwrap_err(), Cause::TooLate);
         assert!(line.join(now, within(8, 300 * MILLI), 0).is_ok(), "nothing is before it");
+    }
+
+    #[test]
+    fn a_level_that_is_overtaken_for_half_its_time_takes_no_more() {
+        let mut line = Line::new(9);
+        line.join(NOW, within(5, 100 * MILLI), 0).unwrap();
+        line.take_expired(NOW + 49 * MILLI);
+        assert!(line.join(NOW + 49 * MILLI, within(5, 149 * MILLI), 1).is_ok());
+        let now = NOW + 50 * MILLI;
+        assert!(line.take_expired(now).is_empty());
+        assert_eq!(line.join(now, within(5, 150 * MILLI), 2).unwrap_err(), Cause::TooLate);
+        assert_eq!(line.join(now, within(6, 150 * MILLI), 2).unwrap_err(), Cause::TooLate);
+        assert!(line.join(now, within(4, 150 * MILLI), 2).is_ok(), "better levels do not starve");
+        assert!(line.join(now, within(5, 1000 * MILLI), 2).is_ok(), "whoever has more time may wait");
+        assert_eq!(line.take_expired(NOW + 200 * MILLI).len(), 4 - 1);
+        line.take_expired(NOW + 201 * MILLI);
+        assert!(line.join(NOW + 201 * MILLI, within(5, 301 * MILLI), 3).is_ok());
     }
 
     #[test]

@@ -99,11 +99,13 @@ type Bound = (Vec<TcpListener>, Addresses, tokio::net::TcpListener, tokio::net::
 
 async fn bind(config: &GatewayConfig) -> Result<Bound, StartError> {
     let listen = |address: SocketAddr| move |source: io::Error| StartError::Listen { address, source };
-    let first = client_listener(config.clients).map_err(listen(config.clients))?;
+    // Workers share a port, so another process could as well, unnoticed: a first listener that does not share finds out.
+    drop(client_listener(config.clients, false).map_err(listen(config.clients))?);
+    let first = client_listener(config.clients, true).map_err(listen(config.clients))?;
     let clients = first.local_addr().map_err(listen(config.clients))?;
     let mut listeners = vec![first];
     for _ in 1..config.workers {
-        listeners.push(client_listener(clients).map_err(listen(clients))?);
+        listeners.push(client_listener(clients, true).map_err(listen(clients))?);
     }
     let admin = tokio::net::TcpListener::bind(config.admin).await.map_err(listen(config.admin))?;
     let push = tokio::net::TcpListener::bind(config.push).await.map_err(listen(config.push))?;
@@ -115,13 +117,12 @@ async fn bind(config: &GatewayConfig) -> Result<Bound, StartError> {
     Ok((listeners, addresses, admin, push))
 }
 
-/// One listener per worker on the same port: the kernel spreads connections, and no socket changes its thread.
-fn client_listener(address: SocketAddr) -> io::Result<TcpListener> {
-    // A port that another process holds must be an error, though workers share theirs: so the first bind of a process
-    // asks without sharing.
+/// With `shared`, one of several listeners on the same port: the kernel spreads connections over the workers, and no
+/// socket changes its thread.
+fn client_listener(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -205,7 +206,6 @@ async fn follow_policy(gateway: Arc<Gateway>) {
         while changes.changed().await.is_ok() {
             let policy = changes.borrow_and_update().clone();
             gateway.apply(&policy);
-            tracing::info!(revision = %policy.revision, "another policy is in force");
         }
     };
     tokio::join!(follow, apply);

@@ -7,9 +7,19 @@ use prost::Message;
 
 use crate::wire::{Kind, encode_control};
 
-/// How much one read may bring, in bytes. It is also the most that a slow request can pin, since payloads are slices of
-/// what was read.
-pub const READ_BYTES: usize = 16 * 1024;
+/// The size of the blocks that connections read into, in bytes. Requests of many connections share a block, since
+/// payloads are slices of it; so it is also the most that a single slow request can pin.
+const BLOCK_BYTES: usize = 16 * 1024;
+
+/// The least room for a read, in bytes. The rest of a block below this is given up.
+const LEAST_READ_BYTES: usize = 2 * 1024;
+
+/// Makes room for a read, in a new block only if this one is used up.
+pub fn make_room(buffer: &mut BytesMut) {
+    if buffer.capacity() - buffer.len() < LEAST_READ_BYTES {
+        buffer.reserve(BLOCK_BYTES);
+    }
+}
 
 /// An output buffer above this size is given back to the allocator after its turn, in bytes.
 const KEEP_OUTPUT_BYTES: usize = 256 * 1024;

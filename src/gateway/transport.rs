@@ -9,7 +9,7 @@ use std::{
 use bytes::{BufMut, BytesMut};
 use tokio::{io::AsyncWrite, net::TcpStream};
 
-use super::scratch::{READ_BYTES, Scratch};
+use super::scratch::{Scratch, make_room};
 use crate::wire::{
     Reason,
     websocket::{self, Decoder, Event, FrameError},
@@ -81,7 +81,7 @@ impl Transport {
             Framing::Raw => poll_read(&self.socket, cx, input),
             Framing::WebSocket { decoder, partial } => {
                 let mut raw = partial.take().map_or_else(|| std::mem::take(&mut scratch.raw), |partial| *partial);
-                raw.reserve(READ_BYTES);
+                make_room(&mut raw);
                 let mut result = poll_read(&self.socket, cx, &mut raw);
                 if let Poll::Ready(Ok(Received::Bytes)) = result {
                     result = Poll::Ready(Ok(unwrap(decoder, &mut raw, input, &mut scratch.framed)));
@@ -158,7 +158,7 @@ impl Transport {
     pub fn poll_drain(&self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
         loop {
             scratch.raw.clear();
-            scratch.raw.reserve(READ_BYTES);
+            make_room(&mut scratch.raw);
             match ready!(poll_read(&self.socket, cx, &mut scratch.raw)) {
                 Ok(Received::Bytes) => {}
                 Ok(Received::End | Received::Malformed(_)) | Err(_) => return Poll::Ready(()),

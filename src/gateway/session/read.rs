@@ -12,7 +12,7 @@ use crate::{
     clock::{Timestamp, unix_millis},
     gateway::{
         request::{ClientRequest, MAX_TIMEOUT, Table},
-        scratch::{READ_BYTES, Scratch},
+        scratch::{Scratch, make_room},
         transport::Received,
     },
     id::BusinessCode,
@@ -87,7 +87,7 @@ impl Session {
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
     ) -> Result<bool, Farewell> {
-        input.reserve(READ_BYTES);
+        make_room(input);
         match self.transport.poll_receive(cx, input, scratch) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(Received::Bytes)) => self.frames(input, scratch).map(|()| true),
