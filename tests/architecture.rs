@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Each module of the crate with the modules that it may import, itself left out. A row names only rows above it, but for
@@ -32,7 +33,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// What would make a decision depend on more than its arguments.
 const IMPURE: &[&str] =
-    &["tokio", "std::net", "std::fs", "std::env", "std::time::Instant", "std::time::SystemTime", "fastrand"];
+    &["tokio::", "std::net", "std::fs", "std::env", "std::time::Instant", "std::time::SystemTime", "fastrand::"];
 
 /// A file that is longer has more than one subject.
 const MOST_LINES: usize = 500;
@@ -84,13 +85,13 @@ impl Source {
         format!("{}:{line}: {sentence}", self.path.display())
     }
 
-    /// The paths that follow `root` (such as `crate::`), groups taken apart, each with its place.
+    /// The paths that begin with `root` (such as `crate::`), groups taken apart, each with its place.
     fn paths(&self, root: &str) -> Vec<(usize, String)> {
         let mut paths = Vec::new();
         for (at, _) in self.code.match_indices(root) {
             let part_of_a_name = self.code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
             if !part_of_a_name {
-                expand(&self.code, at + root.len(), "", &mut paths);
+                expand(&self.code, at + root.len(), root, &mut paths);
             }
         }
         paths
@@ -122,6 +123,11 @@ fn expand(code: &str, mut at: usize, prefix: &str, paths: &mut Vec<(usize, Strin
     }
 }
 
+/// The module in `crate::module::item`.
+fn second(path: &str) -> &str {
+    path.split("::").nth(1).unwrap_or_default()
+}
+
 fn may_import(module: &str) -> &'static [&'static str] {
     let row = MAY_IMPORT.iter().find(|(name, _)| *name == module);
     row.unwrap_or_else(|| panic!("`{module}` is missing in the table of this test")).1
@@ -137,7 +143,7 @@ fn imports_point_one_way() {
     for source in sources() {
         let allowed = may_import(&source.module);
         for (at, path) in source.paths("crate::") {
-            let imported = path.split("::").next().unwrap_or_default();
+            let imported = second(&path);
             if imported != source.module && !allowed.contains(&imported) {
                 faults.push(source.fault(at, &format!("`{}` must not import `{imported}`", source.module)));
             }
@@ -152,7 +158,7 @@ fn the_table_allows_no_more_than_is_used() {
     let mut used = BTreeSet::new();
     for source in sources() {
         for (_, path) in source.paths("crate::") {
-            used.insert((source.module.clone(), path.split("::").next().unwrap_or_default().to_owned()));
+            used.insert((source.module.clone(), second(&path).to_owned()));
         }
     }
     let allowed = MAY_IMPORT.iter().flat_map(|(module, imports)| imports.iter().map(move |import| (*module, *import)));
@@ -185,14 +191,11 @@ fn the_sdks_and_the_load_generator_never_import_the_gateway() {
 fn the_decision_core_reads_no_clock_and_touches_no_system() {
     let mut faults = Vec::new();
     for source in sources().iter().filter(|source| source.module == "admission") {
-        let std = source.paths("std::").into_iter().map(|(at, path)| (at, format!("std::{path}")));
-        let others = ["tokio::", "fastrand::"]
-            .into_iter()
-            .flat_map(|root| source.paths(root).into_iter().map(move |(at, path)| (at, format!("{root}{path}"))));
-        for (at, path) in std.chain(others) {
-            let impure = |name: &&&str| path == **name || path.starts_with(&format!("{name}::"));
-            if let Some(name) = IMPURE.iter().find(impure) {
-                faults.push(source.fault(at, &format!("`admission` decides from its arguments, without `{name}`")));
+        for name in IMPURE {
+            let root = name.split_inclusive("::").next().unwrap_or_default();
+            let impure = |path: &str| path.starts_with(name) && !path[name.len()..].starts_with(char::is_alphanumeric);
+            for (at, _) in source.paths(root).iter().filter(|(_, path)| impure(path)) {
+                faults.push(source.fault(*at, &format!("`admission` decides from its arguments, without `{name}`")));
             }
         }
     }
@@ -209,12 +212,37 @@ fn no_file_is_longer_than_a_reader_bears() {
     assert_none(&long.collect::<Vec<_>>());
 }
 
+#[test]
+fn the_documentation_draws_the_same_order() {
+    let drawing = document().lines().find(|line| line.starts_with("id, clock")).unwrap().to_owned();
+    let drawn: Vec<_> = drawing.split(['→', '⇄', ',']).map(str::trim).collect();
+    let order: Vec<_> = MAY_IMPORT.iter().map(|(module, _)| *module).collect();
+    assert_eq!(drawn, order);
+}
+
+#[test]
+fn the_layers_alone_compile_as_many_crates_as_the_documentation_says() {
+    let tree =
+        ["tree", "--offline", "--locked", "--no-default-features", "--features=layers", "-enormal", "--prefix=none"];
+    let output = Command::new(env!("CARGO")).args(tree).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let listed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let crates: BTreeSet<_> = listed.lines().map(|line| line.split(" (").next()).collect();
+    let sentence = format!("{} crates beside this one", crates.len() - 1);
+    assert!(document().contains(&sentence), "not in the documentation: {sentence}\n{listed}");
+    assert!(!listed.contains("tokio v"), "the layers need no runtime\n{listed}");
+}
+
+fn document() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md")).unwrap()
+}
+
 /// The test itself sees through groups, and is not taken in by longer names or comments.
 #[test]
 fn paths_are_found_in_groups_and_alone() {
     let code = "use crate::{a::{B, c::D}, e, f as g};\nmy_crate::x(); crate::h::i();\n".to_owned();
     let source = Source { path: PathBuf::from("src/a.rs"), module: "a".into(), code };
     let paths: Vec<_> = source.paths("crate::").into_iter().map(|(_, path)| path).collect();
-    assert_eq!(paths, ["a::B", "a::c::D", "e", "f", "h::i"]);
+    assert_eq!(paths, ["crate::a::B", "crate::a::c::D", "crate::e", "crate::f", "crate::h::i"]);
     assert_eq!(source.fault(40, "here"), "src/a.rs:2: here");
 }
