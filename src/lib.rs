@@ -1,4 +1,27 @@
-//! `dagor`: a gateway that holds client connections and sheds the least important requests first.
+//! A gateway that holds client connections and, when there is more to do than can be done in time, refuses the least
+//! important requests first.
+//!
+//! ```text
+//! per connection   socket ─▶ limit ─▶ greet ─▶ tag ─▶ shed ─▶ login ─▶ route ─▶ heartbeat ─▶ session
+//!                                                                                              │
+//! per request      logic service ◀═ link ◀─ queue ◀─ instance ◀─ shed ◀─ tag ◀─────────────────┘
+//! ```
+//!
+//! **tag** gives a request a value, its importance. **shed** compares the value with one number, the cut. A controller
+//! moves the cut once per window, by how long requests waited. All the rest serves these three sentences.
+//!
+//! Reading order: [`admission`] decides; [`request`] and [`layer`] put the decision into tower stacks; `gateway::stack`
+//! has both stacks on one page, `gateway::worker` the thread that they run on; `wire` is what goes over sockets;
+//! `service` and `client` are the two ends. `docs/architecture.md` draws the whole.
+//!
+//! | feature | modules | what for |
+//! |---|---|---|
+//! | `layers` | [`id`], [`clock`], [`admission`], [`request`], [`layer`] | shedding in any tower stack, without a runtime |
+//! | `wire` | `wire`, `pb` | the frames between clients and gateways |
+//! | `client` | `client` | apps |
+//! | `service` | `service` | logic services, and the echo service made with it |
+//! | `gateway` | `policy`, `registry`, `gateway`, `admin` | the gateway as a library |
+//! | `cli` | `load`, `cli` | the program `dagor` |
 
 #[cfg(feature = "gateway")]
 pub mod admin;

@@ -106,7 +106,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    fn new(config: &GatewayConfig, store: PolicyStore, registry: Arc<dyn Registry>, home: Home) -> Arc<Self> {
+    /// A gateway that no worker serves yet.
+    pub fn new(config: &GatewayConfig, store: PolicyStore, registry: Arc<dyn Registry>, home: Home) -> Arc<Self> {
         let policy = store.current();
         let gates: Vec<_> = config
             .services

@@ -10,7 +10,7 @@ use super::{
     balance::{self, Balance},
     dispatch::{Dispatch, InstanceHandle, PerService},
     establish::Establish,
-    greet::{Accepted, GreetLayer, Greeting, Rejection},
+    greet::{Accepted, Established, GreetLayer, Greeting, Rejection},
     login::{self, DevelopmentLogin},
     presence::RegisterRoute,
     request::ClientRequest,
@@ -36,13 +36,21 @@ use crate::{
 pub fn connection_stack(
     worker: &Arc<Worker>,
 ) -> impl Service<Accepted, Response = (), Error = Rejection, Future: Send + 'static> + Clone + Send + 'static {
+    ServiceBuilder::new()
+        // First, because what is refused here costs an accept and nothing more.
+        .layer(LimitLayer::new(worker.gateway.limits.clone()))
+        // The only one that touches bytes: it answers for everything below.
+        .layer(GreetLayer::new(worker.clone()))
+        .service(login_stack(worker))
+}
+
+/// The part of the connection stack that decides on a `Hello`.
+pub fn login_stack(
+    worker: &Arc<Worker>,
+) -> impl Service<Greeting, Response = Established, Error = Rejection, Future: Send> + Clone + Send + 'static {
     let gateway = worker.gateway.clone();
     let tagged_by = worker.clone();
     ServiceBuilder::new()
-        // First, because what is refused here costs an accept and nothing more.
-        .layer(LimitLayer::new(gateway.limits.clone()))
-        // The only one that touches bytes: it answers for everything below.
-        .layer(GreetLayer::new(worker.clone()))
         // A Hello is a request of the business `login`.
         .layer(TagLayer::new(move |greeting: &Greeting| {
             login::value(greeting, &tagged_by.gateway.priority_key, &tagged_by.table().policy)
@@ -93,7 +101,7 @@ pub fn service_stack(
 }
 
 /// The importance of a client's request.
-fn value(request: &ClientRequest) -> Value {
+pub fn value(request: &ClientRequest) -> Value {
     let since_epoch = std::time::Duration::from_millis(request.unix_ms);
     request.connection.user_hash.value(request.priority, since_epoch, request.levels, request.id)
 }
