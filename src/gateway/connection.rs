@@ -18,7 +18,7 @@ use crate::{
     admission::UserHash,
     gateway::roster::Member,
     id::{BusinessCode, Epoch, OutboxId},
-    wire::Reason,
+    wire::{HEADER_BYTES, Reason},
 };
 
 /// A logged-in client. One allocation holds its names; everything that refers to the connection shares it.
@@ -67,10 +67,23 @@ pub enum PushRefused {
     Full,
 }
 
+/// What a waiting push costs beside its body, in bytes: without it, empty pushes would be free and have no bound.
+const PUSH_BYTES: usize = HEADER_BYTES + size_of::<PendingPush>();
+
+impl Ending {
+    const fn finality(&self) -> u8 {
+        match self {
+            Self::Goaway(..) => 0,
+            Self::Close(_) => 1,
+            Self::Kick(_) => 2,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Outgoing {
     pushes: VecDeque<PendingPush>,
-    /// Bytes of the bodies in `pushes`.
+    /// What `pushes` is charged for.
     bytes: usize,
     ending: Option<Ending>,
     waker: Option<Waker>,
@@ -110,6 +123,12 @@ impl ByteBudget {
         fits
     }
 
+    /// Takes `now` in place of `before`, even beyond the limit: for bytes that are there anyway.
+    pub fn replace(&self, before: usize, now: usize) {
+        self.used.fetch_add(now, Ordering::Relaxed);
+        self.give_back(before);
+    }
+
     /// Returns what was taken.
     pub fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
@@ -147,35 +166,41 @@ impl Connection {
         if outgoing.closed {
             return Err(PushRefused::Closed);
         }
-        if outgoing.bytes + body.len() > limit || !budget.try_take(body.len()) {
+        let bytes = PUSH_BYTES + body.len();
+        if outgoing.bytes + bytes > limit || !budget.try_take(bytes) {
             return Err(PushRefused::Full);
         }
-        outgoing.bytes += body.len();
+        outgoing.bytes += bytes;
         outgoing.pushes.push_back(PendingPush { business, body });
         wake(outgoing);
         Ok(())
     }
 
-    /// Asks the session to end. A close or kick is not taken back by a later goaway.
+    /// Asks the session to end. What is more final is not taken back by what is less.
     pub fn end(&self, ending: Ending) {
         let mut outgoing = self.outgoing();
-        let weaker =
-            matches!((&outgoing.ending, &ending), (Some(Ending::Close(_) | Ending::Kick(_)), Ending::Goaway(..)));
-        if !weaker {
+        if outgoing.ending.as_ref().is_none_or(|wanted| wanted.finality() <= ending.finality()) {
             outgoing.ending = Some(ending);
         }
         wake(outgoing);
     }
 
-    /// For the session: what has come since the last call. `waker` is woken when there is more.
-    pub fn take_outgoing(&self, waker: &Waker, budget: &ByteBudget) -> (VecDeque<PendingPush>, Option<Ending>) {
+    /// For the session: how it is to end, if somebody wants that. `waker` is woken when there is more, also of pushes.
+    pub fn take_ending(&self, waker: &Waker) -> Option<Ending> {
         let mut outgoing = self.outgoing();
         match &outgoing.waker {
             Some(known) if known.will_wake(waker) => {}
             _ => outgoing.waker = Some(waker.clone()),
         }
+        outgoing.ending.take()
+    }
+
+    /// For the session: the pushes that have come since the last call. While the socket takes nothing they stay here,
+    /// where they are bounded.
+    pub fn take_pushes(&self, budget: &ByteBudget) -> VecDeque<PendingPush> {
+        let mut outgoing = self.outgoing();
         budget.give_back(mem::take(&mut outgoing.bytes));
-        (mem::take(&mut outgoing.pushes), outgoing.ending.take())
+        mem::take(&mut outgoing.pushes)
     }
 
     /// For the session, when it ends: nothing more is taken, and what waited gives its bytes back.
@@ -227,33 +252,38 @@ mod tests {
 
     #[test]
     fn pushes_are_bounded_by_connection_and_by_process() {
-        let (connection, budget) = (connection(), ByteBudget::new(10));
+        let (connection, budget) = (connection(), ByteBudget::new(PUSH_BYTES + 10));
         let push = |bytes: usize, limit| connection.push(BusinessCode(9), Bytes::from(vec![0; bytes]), limit, &budget);
-        assert_eq!(push(8, 8), Ok(()));
-        assert_eq!(push(1, 8), Err(PushRefused::Full));
-        assert_eq!(push(3, 100), Err(PushRefused::Full));
-        assert_eq!(budget.used(), 8);
-        let (pushes, ending) = connection.take_outgoing(Waker::noop(), &budget);
-        assert_eq!((pushes.len(), ending, budget.used()), (1, None, 0));
+        assert_eq!(push(8, PUSH_BYTES + 8), Ok(()));
+        assert_eq!(push(0, PUSH_BYTES + 8), Err(PushRefused::Full), "an empty push is not free");
+        assert_eq!(push(3, 1000), Err(PushRefused::Full));
+        assert_eq!(budget.used(), PUSH_BYTES + 8);
+        assert_eq!((connection.take_pushes(&budget).len(), budget.used()), (1, 0));
     }
 
     #[test]
     fn a_connection_that_has_ended_takes_nothing_and_keeps_nothing() {
-        let (connection, budget) = (connection(), ByteBudget::new(10));
-        connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 10, &budget).unwrap();
+        let (connection, budget) = (connection(), ByteBudget::new(1000));
+        connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 1000, &budget).unwrap();
         connection.shut(&budget);
         assert_eq!(budget.used(), 0);
-        let late = connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 10, &budget);
+        let late = connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 1000, &budget);
         assert_eq!(late, Err(PushRefused::Closed));
     }
 
     #[test]
-    fn a_goaway_does_not_take_a_close_back() {
-        let (connection, budget) = (connection(), ByteBudget::new(10));
-        connection.end(Ending::Close(Reason::Draining));
-        connection.end(Ending::Goaway(Reason::Draining, Duration::ZERO));
-        let (_, ending) = connection.take_outgoing(Waker::noop(), &budget);
-        assert_eq!(ending, Some(Ending::Close(Reason::Draining)));
+    fn what_is_less_final_does_not_take_back_what_is_more() {
+        let connection = connection();
+        let (goaway, close, kick) = (
+            Ending::Goaway(Reason::Draining, Duration::ZERO),
+            Ending::Close(Reason::Draining),
+            Ending::Kick(Reason::Kicked),
+        );
+        for ending in [&kick, &close, &goaway] {
+            connection.end(ending.clone());
+        }
+        assert_eq!(connection.take_ending(Waker::noop()), Some(kick));
+        assert_eq!(connection.take_ending(Waker::noop()), None);
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Service<Monitored<Present>> for Establish {
 
     fn call(&mut self, monitored: Monitored<Present>) -> Self::Future {
         let Monitored { request: present, pulse } = monitored;
-        let presence = present.output;
+        let mut presence = present.output;
         let wanted = Duration::from_millis(u64::from(present.request.request.request.hello.heartbeat_ms));
         ready(presence.enter().map(|()| {
             let table = self.worker.table();

@@ -36,7 +36,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -73,6 +73,11 @@ const MAX_DEVICES: usize = 16;
 /// For how long a client may go by the cuts that it was told.
 const CUTS_HOLD: Duration = Duration::from_secs(1);
 
+/// Clients of a small gateway need not wait long.
+const SHORTEST_SPREAD: Duration = Duration::from_secs(1);
+/// Nobody waits for longer, however slow logins are.
+const LONGEST_SPREAD: Duration = Duration::from_secs(3600);
+
 /// What the workers of a process share.
 pub struct Gateway {
     /// Who this is.
@@ -101,6 +106,7 @@ pub struct Gateway {
     pub workers: usize,
     running: OnceLock<Vec<Arc<Worker>>>,
     draining: AtomicBool,
+    spread_ms: AtomicU32,
     /// Connections that the gateway ended or did not let in, by [`Reason::index`].
     closed: Vec<AtomicU64>,
 }
@@ -133,6 +139,7 @@ impl Gateway {
             workers: config.workers,
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
+            spread_ms: AtomicU32::new(millis(SHORTEST_SPREAD)),
             closed: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
         })
     }
@@ -181,11 +188,17 @@ impl Gateway {
         self.worker_list().iter().map(|worker| worker.counters.get(business, outcome)).sum()
     }
 
-    /// How long clients spread their return over, if this gateway is lost: its connections at the rate of logins.
+    /// How long clients spread their return over if this gateway is lost, in milliseconds.
     pub fn spread_ms(&self) -> u32 {
+        self.spread_ms.load(Ordering::Relaxed)
+    }
+
+    /// Works the spread out anew: the connections at the rate of logins. Too dear for every pong.
+    fn update_spread(&self) {
         let rate = self.store.current().connections.login_rate.max(1.0);
-        let seconds = (self.roster.len() as f64 / rate).max(1.0);
-        millis(Duration::from_secs_f64(seconds.min(3600.0)))
+        let seconds =
+            (self.roster.len() as f64 / rate).clamp(SHORTEST_SPREAD.as_secs_f64(), LONGEST_SPREAD.as_secs_f64());
+        self.spread_ms.store(millis(Duration::from_secs_f64(seconds)), Ordering::Relaxed);
     }
 
     /// What a client is told with a pong.

@@ -35,7 +35,7 @@ pub(super) async fn open(worker: Arc<Worker>, listener: TcpListener) {
             },
             Some(ended) = waiting.next() => {
                 if let Err(rejection) = ended {
-                    rejected(&worker, &rejection);
+                    rejected(&worker, rejection);
                 }
             }
         }
@@ -47,12 +47,12 @@ async fn not_accepted(error: &std::io::Error) {
     tokio::time::sleep(OUT_OF_DESCRIPTORS_PAUSE).await;
 }
 
-fn rejected(worker: &Worker, rejection: &Rejection) {
-    if let (Rejection::AtTheDoor(refused), Some(told)) = (rejection, rejection.told()) {
-        refuse_at_the_door(refused, &told);
-    }
+fn rejected(worker: &Arc<Worker>, rejection: Rejection) {
     if let Some(reason) = rejection.reason() {
         worker.gateway.count_closed(reason);
         tracing::debug!(%rejection, "not welcome");
+    }
+    if let (Some(told), Rejection::AtTheDoor(refused)) = (rejection.told(), rejection) {
+        refuse_at_the_door(worker, refused, &told);
     }
 }

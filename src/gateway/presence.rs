@@ -54,7 +54,7 @@ impl Step<LoggedIn> for RegisterRoute {
         let outbox = OutboxId(login.request.request.hello.outbox);
         // Without tickets every user is of the policy's first tier.
         let connection = Connection::new(user, device, 0, hash, epoch, outbox);
-        Ok(Presence { gateway: gateway.clone(), connection })
+        Ok(Presence { gateway: gateway.clone(), connection, outdated: false })
     }
 }
 
@@ -64,6 +64,8 @@ pub struct Presence {
     gateway: Arc<Gateway>,
     /// Who is present.
     pub connection: Arc<Connection>,
+    /// A newer login is in its place, which is not ours to clear.
+    outdated: bool,
 }
 
 impl Presence {
@@ -72,12 +74,12 @@ impl Presence {
     /// # Errors
     ///
     /// If a newer login of the same device is there already.
-    pub fn enter(&self) -> Result<(), Rejection> {
+    pub fn enter(&mut self) -> Result<(), Rejection> {
         match self.gateway.roster.insert(self.connection.clone()) {
             Inserted::New => Ok(()),
             Inserted::Replaced(previous) | Inserted::Evicted(previous) => {
-                // The same outbox is the same client, come back before its old link was found dead. Another one is
-                // another installation, which must not fight for the place.
+                // The same outbox is the same client, come back before its old link was found dead. Any other one must
+                // not fight for the place.
                 let same_client = previous.outbox == self.connection.outbox;
                 let ending = if same_client { Ending::Close } else { Ending::Kick };
                 previous.end(ending(Reason::Replaced));
@@ -92,8 +94,11 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        let Self { gateway, connection } = self;
+        let Self { gateway, connection, outdated } = self;
         connection.shut(&gateway.budget);
+        if *outdated {
+            return;
+        }
         gateway.roster.remove(connection);
         let now = gateway.clock.now();
         let deleted = gateway.registry.unregister(connection.user(), connection.device(), connection.epoch, now);

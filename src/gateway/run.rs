@@ -229,9 +229,9 @@ impl Running {
             let within = drain.mul_f64(MOVE_PART * fastrand::f64());
             Ending::Goaway(Reason::Draining, within)
         });
-        self.wait_until_empty(drain.mul_f64(MOVE_PART)).await;
+        self.wait_until(drain.mul_f64(MOVE_PART), |gateway| gateway.roster.is_empty()).await;
         self.tell_everyone(|| Ending::Close(Reason::Draining));
-        self.wait_until_empty(drain.mul_f64(1.0 - MOVE_PART)).await;
+        self.wait_until(drain.mul_f64(1.0 - MOVE_PART), |gateway| gateway.limits.open() == 0).await;
         self.stop.cancel();
         for task in self.tasks {
             // A task that panicked has said so on standard error.
@@ -251,13 +251,13 @@ impl Running {
         }
     }
 
-    async fn wait_until_empty(&self, limit: Duration) {
-        let empty = async {
-            while !self.gateway.roster.is_empty() {
+    /// Waits for something that others do; what is left after `limit` is dealt with by the next step.
+    async fn wait_until(&self, limit: Duration, done: impl Fn(&Gateway) -> bool) {
+        let poll = async {
+            while !done(&self.gateway) {
                 tokio::time::sleep(TICK).await;
             }
         };
-        // What is left after the limit is closed by the next step.
-        let _ = tokio::time::timeout(limit, empty).await;
+        let _ = tokio::time::timeout(limit, poll).await;
     }
 }

@@ -52,6 +52,10 @@ pub struct Session {
     /// Requests without an answer; there only while there are any.
     in_flight: Option<Box<FuturesUnordered<InFlight>>>,
     pushes_written: u64,
+    /// What `unsent` is charged for against the process's budget.
+    charged: usize,
+    /// A ping came in this turn. However many did, one pong says all there is to say.
+    pong_due: bool,
     phase: Phase,
     /// Bounds the time for the last frame.
     leave_by: Option<Box<Deadline>>,
@@ -146,6 +150,8 @@ impl Session {
             unsent: Some(Box::new(Unsent::from(welcome))),
             in_flight: None,
             pushes_written: 0,
+            charged: 0,
+            pong_due: false,
             phase: Phase::Starting,
             leave_by: None,
         }
@@ -164,13 +170,17 @@ impl Session {
         if let Err(farewell) = self.take_incoming(cx, scratch) {
             self.phase = Phase::Closing(farewell);
         }
+        if std::mem::take(&mut self.pong_due) {
+            scratch.control(Kind::Pong, &self.worker.gateway.pong(&self.connection, &self.worker.table()));
+        }
         self.collect_answers(cx, scratch);
         if let Phase::Finishing(reason) = self.phase
             && self.in_flight.is_none()
         {
             self.phase = Phase::Closing(Farewell::Refused(reason));
         }
-        if let Err(farewell) = self.flush(cx, scratch) {
+        let flushed = self.flush(cx, scratch);
+        if let (Err(farewell), Phase::Starting | Phase::Serving | Phase::Finishing(_)) = (flushed, self.phase) {
             self.phase = Phase::Closing(farewell);
         }
         match self.phase {
@@ -180,12 +190,13 @@ impl Session {
     }
 
     fn take_outgoing(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {
-        let (pushes, ending) = self.connection.take_outgoing(cx.waker(), &self.worker.gateway.budget);
-        for push in pushes {
-            self.write_push(push, scratch);
-        }
-        if let Some(ending) = ending {
+        if let Some(ending) = self.connection.take_ending(cx.waker()) {
             self.begin_ending(ending, scratch);
+        }
+        if self.unsent.is_none() {
+            for push in self.connection.take_pushes(&self.worker.gateway.budget) {
+                self.write_push(push, scratch);
+            }
         }
     }
 
@@ -280,5 +291,11 @@ impl Future for Session {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         scratch::with(|scratch| self.turn(cx, scratch))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.worker.gateway.budget.give_back(self.charged);
     }
 }

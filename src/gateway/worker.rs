@@ -8,6 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 use tower_service::Service;
 
 use super::{
@@ -30,6 +31,8 @@ use crate::{
 /// How often a worker looks at its queues and links; its lateness is the gateway's own queuing time (the paper measures
 /// the queue of a process; here it is the run queue of a worker).
 pub const TICK: Duration = Duration::from_millis(10);
+/// Clients refused at the door whose sockets are held until they have read why; those beyond are closed at once.
+const MAX_FAREWELLS: usize = 256;
 /// Ticks between two sweeps of the coarse deadlines.
 const DEADLINE_TICKS: u64 = 10;
 /// Ticks between two scans of the heartbeats.
@@ -49,6 +52,8 @@ pub struct Worker {
     pub heartbeats: Heartbeats<Arc<Connection>>,
     /// How requests ended.
     pub counters: Counters,
+    /// Clients refused at the door that still read why.
+    pub farewells: Arc<Semaphore>,
     table: ArcSwap<Table>,
     lanes: OnceLock<Lanes>,
 }
@@ -71,6 +76,7 @@ impl Worker {
             deadlines: Deadlines::default(),
             heartbeats: Heartbeats::new(),
             counters: Counters::default(),
+            farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
             table,
             lanes: OnceLock::new(),
         })
@@ -186,6 +192,8 @@ impl Worker {
             self.deadlines.sweep(now);
         }
         if count.is_multiple_of(HEARTBEAT_TICKS) {
+            // Each worker does it, because each may be the only one.
+            self.gateway.update_spread();
             let tolerance = self.table().policy.connections.heartbeat_tolerance;
             self.heartbeats.scan(now, tolerance, |silent| silent.end(Ending::Close(Reason::HeartbeatLost)));
         }

@@ -46,7 +46,10 @@ where
     let mut handshake = Handshake { input, deadline, worker: worker.clone() };
     let mut transport = handshake.transport(socket).await?;
     let decided = match handshake.hello(&mut transport, &worker).await {
-        Ok(frame) => decide(frame, peer, until, &worker, &mut inner).await,
+        Ok(frame) => {
+            let decided = decide(frame, peer, until, &worker, &mut inner);
+            handshake.in_time(decided).await
+        }
         Err(rejection) => Err(rejection),
     };
     match decided {
@@ -194,6 +197,18 @@ impl Handshake {
         .await;
     }
 
+    /// What the layers below decide, unless the client's time is up before.
+    async fn in_time(
+        &mut self,
+        decided: impl Future<Output = Result<Established, Rejection>>,
+    ) -> Result<Established, Rejection> {
+        tokio::select! {
+            biased;
+            decided = decided => decided,
+            () = &mut self.deadline => Err(Rejection::Handshake(Reason::HandshakeTimeout)),
+        }
+    }
+
     async fn read(&mut self, socket: &TcpStream) -> Result<(), Rejection> {
         let Self { input, deadline, .. } = self;
         input.reserve(FIRST_READ_BYTES);
@@ -220,12 +235,13 @@ impl Handshake {
         let Self { deadline, .. } = self;
         poll_fn(|cx| {
             while !bytes.is_empty() {
-                if Pin::new(&mut *deadline).poll(cx).is_ready() {
-                    break;
-                }
-                match ready!(transport.poll_write(cx, bytes)) {
-                    Ok(0) | Err(_) => return Poll::Ready(Err(Rejection::Gone)),
-                    Ok(written) => bytes.advance(written),
+                match transport.poll_write(cx, bytes) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Rejection::Gone)),
+                    Poll::Ready(Ok(written)) => bytes.advance(written),
+                    Poll::Pending => {
+                        ready!(Pin::new(&mut *deadline).poll(cx));
+                        return Poll::Ready(Err(Rejection::Gone));
+                    }
                 }
             }
             Poll::Ready(Ok(()))
@@ -243,10 +259,19 @@ fn known(received: Received) -> Result<(), Rejection> {
 }
 
 /// Tells a client that was refused before its permit. It has not spoken yet, so the frame goes out as plain TCP reads
-/// it, in one try: there is no place to wait for it.
-pub fn refuse_at_the_door(refused: &Refused<Accepted>, told: &crate::pb::client::Refused) {
+/// it. The socket is held until the client has read it, for a bounded number of clients.
+pub fn refuse_at_the_door(worker: &Arc<Worker>, refused: Refused<Accepted>, told: &crate::pb::client::Refused) {
     let mut bytes = BytesMut::new();
     encode_control(&mut bytes, Kind::Refused, told);
     // A socket that does not even take the first bytes has nobody behind it.
-    let _ = refused.request.socket.try_write(&bytes);
+    if refused.request.socket.try_write(&bytes).is_err() {
+        return;
+    }
+    let Ok(farewell) = worker.farewells.clone().try_acquire_owned() else { return };
+    let deadline = worker.deadlines.at(worker.clock.now() + LEAVE_TIME);
+    let mut handshake = Handshake { input: BytesMut::new(), deadline, worker: worker.clone() };
+    tokio::spawn(async move {
+        handshake.leave(&mut Transport::raw(refused.request.socket)).await;
+        drop(farewell);
+    });
 }

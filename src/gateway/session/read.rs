@@ -68,16 +68,21 @@ impl Session {
 
     /// One read. `false` if the socket has nothing more for now.
     fn receive(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Farewell> {
-        let mut input = self.partial.take().map_or_else(|| mem::take(&mut scratch.input), |partial| *partial);
+        // A frame that began earlier is finished in the buffer that it began in.
+        if let Some(mut partial) = self.partial.take() {
+            let more = self.receive_into(&mut partial, cx, scratch)?;
+            if !partial.is_empty() {
+                self.partial = Some(partial);
+            }
+            return Ok(more);
+        }
+        let mut input = mem::take(&mut scratch.input);
         let result = self.receive_into(&mut input, cx, scratch);
         if result.is_ok() && !input.is_empty() {
-            self.partial = Some(Box::new(keep(&mut input)));
+            self.partial = Some(Box::new(BytesMut::from(&input[..])));
         }
-        // The scratch buffer goes back; a buffer that held a partial frame is freed here.
-        if scratch.input.capacity() == 0 {
-            scratch.input = input;
-            scratch.input.clear();
-        }
+        input.clear();
+        scratch.input = input;
         result
     }
 
@@ -114,9 +119,8 @@ impl Session {
         match frame.kind {
             Kind::Request => self.request(frame, batch, scratch),
             Kind::Ping => {
-                let _: pb::Ping = frame.message()?;
-                scratch.control(Kind::Pong, &self.worker.gateway.pong(&self.connection, &batch.table));
-                Ok(())
+                self.pong_due = true;
+                frame.message::<pb::Ping>().map(drop).map_err(Into::into)
             }
             Kind::PushAck => frame.message::<pb::PushAck>().map(drop).map_err(Into::into),
             Kind::Pong => Ok(()),
@@ -159,7 +163,7 @@ impl Session {
         let Some(service) = batch.table.service_of(rule) else { return Ok(Err(Reason::NoInstance)) };
         let timeout = match message.timeout_ms {
             0 => rule.timeout,
-            millis => std::time::Duration::from_millis(u64::from(millis)).min(MAX_TIMEOUT),
+            millis => std::time::Duration::from_millis(u64::from(millis)),
         };
         Ok(Ok(ClientRequest {
             connection: self.connection.clone(),
@@ -172,17 +176,10 @@ impl Session {
             no_reply_wanted: flags.contains(Flags::NO_REPLY_WANTED),
             arrived: batch.now,
             unix_ms: batch.unix_ms,
-            deadline: batch.now + timeout,
+            deadline: batch.now + timeout.min(MAX_TIMEOUT),
             oldest_unsettled_of_business: message.oldest_unsettled_of_business,
             payload: message.payload,
             table: batch.table.clone(),
         }))
     }
-}
-
-/// Moves the beginning of a frame out of the scratch buffer into a buffer of its own size.
-fn keep(input: &mut BytesMut) -> BytesMut {
-    let kept = BytesMut::from(&input[..]);
-    input.clear();
-    kept
 }

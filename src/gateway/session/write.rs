@@ -36,6 +36,11 @@ impl Session {
     /// Writes how a request ended.
     pub(super) fn write_done(&mut self, done: Done, scratch: &mut Scratch) {
         match done.result {
+            Ok(answer) if answer.payload.len() > self.worker.table().policy.connections.max_body => {
+                let failure = Failure::Failed { detail: "the reply is over the size limit".into() };
+                self.count(done.business, Outcome::Failed((&failure).into()));
+                put_reply(done.id, done.business, &failed(failure), scratch);
+            }
             Ok(answer) => {
                 self.count(done.business, Outcome::Replied);
                 if !done.no_reply_wanted {
@@ -78,38 +83,49 @@ impl Session {
 
     /// Gives everything written in this turn to the socket and keeps what it does not take.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Farewell> {
-        if let Some(unsent) = &mut self.unsent {
-            self.transport.frame_onto(scratch, &mut unsent.0);
-            self.flush_unsent(cx)?;
-            return self.check_backlog();
-        }
+        if self.unsent.is_some() { self.flush_behind(cx, scratch) } else { self.flush_now(cx, scratch) }
+    }
+
+    /// The usual case: nothing waits, and most often nothing will.
+    fn flush_now(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Farewell> {
         let mut bytes = self.transport.framed(scratch);
         let done = write_some(&self.transport, cx, &mut bytes);
         if matches!(done, Ok(false)) {
             self.unsent = Some(Box::new(Unsent(BytesMut::from(&bytes[..]))));
+            self.charge();
         }
         scratch.give_back(bytes);
-        done?;
-        self.check_backlog()
+        done.map(drop)
+    }
+
+    /// Replies are never dropped, so they go behind what waits. A client that takes nothing of a full backlog while
+    /// still more comes is disconnected.
+    fn flush_behind(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Farewell> {
+        let Some(unsent) = &mut self.unsent else { return Ok(()) };
+        let before = unsent.0.len();
+        self.transport.frame_onto(scratch, &mut unsent.0);
+        let added = unsent.0.len() > before;
+        self.flush_unsent(cx)?;
+        let left = self.unsent.as_ref().map_or(0, |unsent| unsent.0.len());
+        let limit = self.worker.table().policy.connections.outgoing_bytes;
+        if added && before > limit && left >= before { Err(Farewell::Refused(Reason::SlowConsumer)) } else { Ok(()) }
+    }
+
+    /// Charges the process's budget for what waits. It is charged in any case: refusing is for whoever would add more.
+    fn charge(&mut self) {
+        let bytes = self.unsent.as_ref().map_or(0, |unsent| unsent.0.len());
+        self.worker.gateway.budget.replace(self.charged, bytes);
+        self.charged = bytes;
     }
 
     /// Writes what an earlier turn left.
     pub(super) fn flush_unsent(&mut self, cx: &mut Context<'_>) -> Result<(), Farewell> {
-        if let Some(mut unsent) = self.unsent.take()
-            && !write_some(&self.transport, cx, &mut unsent.0)?
-        {
+        let Some(mut unsent) = self.unsent.take() else { return Ok(()) };
+        if !write_some(&self.transport, cx, &mut unsent.0)? {
             self.unsent = Some(unsent);
         }
+        self.charge();
         Ok(())
-    }
-
-    /// Replies are never dropped: a client that leaves too many unread is disconnected.
-    fn check_backlog(&self) -> Result<(), Farewell> {
-        let limit = self.worker.table().policy.connections.outgoing_bytes;
-        match &self.unsent {
-            Some(unsent) if unsent.0.len() > limit => Err(Farewell::Refused(Reason::SlowConsumer)),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -133,21 +149,28 @@ fn failed(failure: Failure) -> pb::Reply {
     let reason = Reason::from(&failure).code();
     let (outcome, detail, retry_after) = match failure {
         Failure::Refused(refusal) => (pb::Outcome::Refused, String::new(), refusal.retry_after),
-        Failure::RefusedByService { detail, retry_after } => (pb::Outcome::Refused, detail, retry_after),
-        Failure::Misplaced { detail } => (pb::Outcome::Refused, detail, Duration::ZERO),
+        Failure::RefusedByService { detail, retry_after } => (pb::Outcome::Refused, cut_short(detail), retry_after),
+        Failure::Misplaced { detail } => (pb::Outcome::Refused, cut_short(detail), Duration::ZERO),
         // The handler has answered, even if only that it failed: it would not help to send this again.
-        Failure::Failed { detail } => (pb::Outcome::Replied, detail, Duration::ZERO),
+        Failure::Failed { detail } => (pb::Outcome::Replied, cut_short(detail), Duration::ZERO),
         Failure::TimedOut | Failure::Lost => (pb::Outcome::Unknown, String::new(), Duration::ZERO),
     };
     let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
     pb::Reply { outcome: outcome.into(), reason, detail, retry_after_ms, ..pb::Reply::default() }
 }
 
+/// A service's words are for a log line, not for a novel.
+fn cut_short(mut detail: String) -> String {
+    detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
+    detail
+}
+
+/// The longest detail that is passed on, in bytes.
+const MAX_DETAIL_BYTES: usize = 256;
+
 fn put_reply(id: MessageId, business: BusinessCode, reply: &pb::Reply, scratch: &mut Scratch) {
-    if encode(&mut scratch.output, Kind::Reply, Flags::default(), business, id, reply).is_err() {
-        // The link to the service bounds answers far below what a frame can carry.
-        tracing::error!(%business, "a reply outgrew the frame and was not written");
-    }
+    let written = encode(&mut scratch.output, Kind::Reply, Flags::default(), business, id, reply);
+    debug_assert!(written.is_ok(), "payloads and details are bounded far below what a frame can carry");
 }
 
 /// Tells the client to move within `within`.
