@@ -99,9 +99,13 @@ impl Session {
     /// Hands on every whole frame in `input`.
     pub(super) fn frames(&mut self, input: &mut BytesMut, scratch: &mut Scratch) -> Result<(), Farewell> {
         let batch = Batch { now: self.worker.clock.now(), unix_ms: unix_millis(), table: self.worker.table() };
-        self.pulse.touch(batch.now);
+        let received = input.len();
         while let Some(frame) = decode(input, batch.table.policy.connections.max_body)? {
             self.frame(frame, &batch, scratch)?;
+        }
+        // Only whole frames are signs of life; skipped ones are.
+        if input.len() < received {
+            self.pulse.touch(batch.now);
         }
         Ok(())
     }
