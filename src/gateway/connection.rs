@@ -18,7 +18,7 @@ use crate::{
     admission::UserHash,
     gateway::roster::Member,
     id::{BusinessCode, Epoch, OutboxId},
-    wire::Reason,
+    wire::{HEADER_BYTES, Reason},
 };
 
 /// A logged-in client. One allocation holds its names; everything that refers to the connection shares it.
@@ -70,8 +70,10 @@ pub enum PushRefused {
 #[derive(Debug, Default)]
 struct Outgoing {
     pushes: VecDeque<PendingPush>,
-    /// Bytes of the bodies in `pushes`.
+    /// Bytes of the frames in `pushes`.
     bytes: usize,
+    /// Bytes that the session holds because the socket did not take them.
+    unsent: usize,
     ending: Option<Ending>,
     waker: Option<Waker>,
     closed: bool,
@@ -108,6 +110,11 @@ impl ByteBudget {
             self.give_back(bytes);
         }
         fits
+    }
+
+    /// Takes `bytes` in any case: they are there already.
+    pub fn take(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Returns what was taken.
@@ -147,10 +154,11 @@ impl Connection {
         if outgoing.closed {
             return Err(PushRefused::Closed);
         }
-        if outgoing.bytes + body.len() > limit || !budget.try_take(body.len()) {
+        let bytes = HEADER_BYTES + body.len();
+        if outgoing.bytes + outgoing.unsent + bytes > limit || !budget.try_take(bytes) {
             return Err(PushRefused::Full);
         }
-        outgoing.bytes += body.len();
+        outgoing.bytes += bytes;
         outgoing.pushes.push_back(PendingPush { business, body });
         wake(outgoing);
         Ok(())
@@ -167,15 +175,29 @@ impl Connection {
         wake(outgoing);
     }
 
-    /// For the session: what has come since the last call. `waker` is woken when there is more.
+    /// For the session: what has come since the last call. `waker` is woken when there is more. While the session has
+    /// bytes that the socket did not take, the pushes stay here, where they are bounded.
     pub fn take_outgoing(&self, waker: &Waker, budget: &ByteBudget) -> (VecDeque<PendingPush>, Option<Ending>) {
         let mut outgoing = self.outgoing();
         match &outgoing.waker {
             Some(known) if known.will_wake(waker) => {}
             _ => outgoing.waker = Some(waker.clone()),
         }
+        let ending = outgoing.ending.take();
+        if outgoing.unsent > 0 {
+            return (VecDeque::new(), ending);
+        }
         budget.give_back(mem::take(&mut outgoing.bytes));
-        (mem::take(&mut outgoing.pushes), outgoing.ending.take())
+        (mem::take(&mut outgoing.pushes), ending)
+    }
+
+    /// For the session: how many bytes it holds because the socket did not take them.
+    pub fn set_unsent(&self, bytes: usize, budget: &ByteBudget) {
+        let mut outgoing = self.outgoing();
+        if !outgoing.closed {
+            budget.take(bytes);
+            budget.give_back(mem::replace(&mut outgoing.unsent, bytes));
+        }
     }
 
     /// For the session, when it ends: nothing more is taken, and what waited gives its bytes back.
@@ -184,7 +206,7 @@ impl Connection {
         outgoing.closed = true;
         outgoing.waker = None;
         outgoing.pushes = VecDeque::new();
-        budget.give_back(mem::take(&mut outgoing.bytes));
+        budget.give_back(mem::take(&mut outgoing.bytes) + mem::take(&mut outgoing.unsent));
     }
 
     fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
@@ -227,23 +249,42 @@ mod tests {
 
     #[test]
     fn pushes_are_bounded_by_connection_and_by_process() {
-        let (connection, budget) = (connection(), ByteBudget::new(10));
-        let push = |bytes: usize, limit| connection.push(BusinessCode(9), Bytes::from(vec![0; bytes]), limit, &budget);
-        assert_eq!(push(8, 8), Ok(()));
-        assert_eq!(push(1, 8), Err(PushRefused::Full));
-        assert_eq!(push(3, 100), Err(PushRefused::Full));
-        assert_eq!(budget.used(), 8);
+        let (connection, budget) = (connection(), ByteBudget::new(50));
+        let push = |frame: usize, limit| {
+            connection.push(BusinessCode(9), Bytes::from(vec![0; frame - HEADER_BYTES]), limit, &budget)
+        };
+        assert_eq!(push(30, 30), Ok(()));
+        assert_eq!(push(16, 30), Err(PushRefused::Full));
+        assert_eq!(push(21, 100), Err(PushRefused::Full));
+        assert_eq!(budget.used(), 30);
         let (pushes, ending) = connection.take_outgoing(Waker::noop(), &budget);
         assert_eq!((pushes.len(), ending, budget.used()), (1, None, 0));
     }
 
     #[test]
+    fn what_the_socket_does_not_take_counts_and_holds_the_pushes_back() {
+        let (connection, budget) = (connection(), ByteBudget::new(50));
+        let push = || connection.push(BusinessCode(9), Bytes::from_static(b"abcd"), 50, &budget);
+        connection.set_unsent(30, &budget);
+        assert_eq!((push(), push()), (Ok(()), Err(PushRefused::Full)));
+        connection.end(Ending::Kick(Reason::Kicked));
+        let (pushes, ending) = connection.take_outgoing(Waker::noop(), &budget);
+        assert_eq!((pushes.len(), ending, budget.used()), (0, Some(Ending::Kick(Reason::Kicked)), 50));
+        connection.set_unsent(0, &budget);
+        assert_eq!(connection.take_outgoing(Waker::noop(), &budget).0.len(), 1);
+        connection.set_unsent(7, &budget);
+        connection.shut(&budget);
+        connection.set_unsent(9, &budget);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
     fn a_connection_that_has_ended_takes_nothing_and_keeps_nothing() {
-        let (connection, budget) = (connection(), ByteBudget::new(10));
-        connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 10, &budget).unwrap();
+        let (connection, budget) = (connection(), ByteBudget::new(50));
+        connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 50, &budget).unwrap();
         connection.shut(&budget);
         assert_eq!(budget.used(), 0);
-        let late = connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 10, &budget);
+        let late = connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 50, &budget);
         assert_eq!(late, Err(PushRefused::Closed));
     }
 

@@ -9,11 +9,11 @@ use bytes::{Buf, BufMut, BytesMut};
 
 use super::{Done, Farewell, Outcome, Session};
 use crate::{
-    gateway::{connection::PendingPush, scratch::Scratch, transport::Transport},
+    gateway::{connection::PendingPush, link::Answer, scratch::Scratch, transport::Transport},
     id::{BusinessCode, MessageId},
     pb::client as pb,
     request::Failure,
-    wire::{Flags, HEADER_BYTES, Header, Kind, Reason, encode},
+    wire::{Flags, HEADER_BYTES, Header, Kind, MAX_BODY_BYTES, Reason, encode, websocket::MAX_BINARY_HEADER_BYTES},
 };
 
 /// Bytes that the socket did not take, framed as the transport wants them.
@@ -35,7 +35,7 @@ impl Unsent {
 impl Session {
     /// Writes how a request ended.
     pub(super) fn write_done(&mut self, done: Done, scratch: &mut Scratch) {
-        match done.result {
+        match done.result.and_then(fits) {
             Ok(answer) => {
                 self.count(done.business, Outcome::Replied);
                 if !done.no_reply_wanted {
@@ -87,6 +87,7 @@ impl Session {
         let done = write_some(&self.transport, cx, &mut bytes);
         if matches!(done, Ok(false)) {
             self.unsent = Some(Box::new(Unsent(BytesMut::from(&bytes[..]))));
+            self.count_unsent();
         }
         scratch.give_back(bytes);
         done?;
@@ -95,22 +96,42 @@ impl Session {
 
     /// Writes what an earlier turn left.
     pub(super) fn flush_unsent(&mut self, cx: &mut Context<'_>) -> Result<(), Farewell> {
-        if let Some(mut unsent) = self.unsent.take()
-            && !write_some(&self.transport, cx, &mut unsent.0)?
-        {
+        let Some(mut unsent) = self.unsent.take() else { return Ok(()) };
+        if !write_some(&self.transport, cx, &mut unsent.0)? {
             self.unsent = Some(unsent);
         }
+        self.count_unsent();
         Ok(())
+    }
+
+    /// Counts what is unsent against the bounds of the connection and of the process.
+    fn count_unsent(&self) {
+        let bytes = self.unsent.as_ref().map_or(0, |unsent| unsent.0.len());
+        self.connection.set_unsent(bytes, &self.worker.gateway.budget);
     }
 
     /// Replies are never dropped: a client that leaves too many unread is disconnected.
     fn check_backlog(&self) -> Result<(), Farewell> {
         let limit = self.worker.table().policy.connections.outgoing_bytes;
         match &self.unsent {
-            Some(unsent) if unsent.0.len() > limit => Err(Farewell::Refused(Reason::SlowConsumer)),
+            // The framing of the one message that a full share of pushes is written in does not count.
+            Some(unsent) if unsent.0.len() > limit + MAX_BINARY_HEADER_BYTES => {
+                Err(Farewell::Refused(Reason::SlowConsumer))
+            }
             _ => Ok(()),
         }
     }
+}
+
+/// What a payload's key and length take of a reply's body, in bytes.
+const PAYLOAD_HEAD_BYTES: usize = 5;
+
+/// Services are trusted with the size of their replies only as far as a frame can carry them.
+fn fits(answer: Answer) -> Result<Answer, Failure> {
+    if answer.payload.len() + PAYLOAD_HEAD_BYTES <= MAX_BODY_BYTES {
+        return Ok(answer);
+    }
+    Err(Failure::Failed { detail: "the reply is too large".into() })
 }
 
 /// Writes until the socket takes no more. `true` if nothing is left.
@@ -145,7 +166,7 @@ fn failed(failure: Failure) -> pb::Reply {
 
 fn put_reply(id: MessageId, business: BusinessCode, reply: &pb::Reply, scratch: &mut Scratch) {
     if encode(&mut scratch.output, Kind::Reply, Flags::default(), business, id, reply).is_err() {
-        // The link to the service bounds answers far below what a frame can carry.
+        // The payload fits, and the link has cut whatever else a service says.
         tracing::error!(%business, "a reply outgrew the frame and was not written");
     }
 }
