@@ -1,0 +1,17 @@
+//! The whole gateway on real sockets of the loopback, between clients and a logic service that do what a test says.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod admin;
+mod framing;
+mod heartbeat;
+mod instances;
+mod logins;
+mod policy;
+mod pushes;
+mod queue;
+mod requests;
+mod service;
+mod shutdown;
+mod site;
+mod talker;
