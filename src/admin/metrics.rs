@@ -36,7 +36,7 @@ fn describe() {
     describe_gauge!("dagor_sockets", "Open client sockets, logged in or not");
     describe_counter!("dagor_closed_total", "Connections that the gateway ended or did not let in, by reason");
     describe_counter!("dagor_requests_total", "Requests that ended, by business and outcome");
-    describe_gauge!("dagor_outgoing_bytes", "Bytes of pushes that wait to be written");
+    describe_gauge!("dagor_outgoing_bytes", "Bytes that wait to be written to clients");
     describe_gauge!("dagor_queue_waiting", "Requests that wait for a place, by service");
     describe_gauge!("dagor_in_flight", "Requests that a service has not answered, by service");
     describe_gauge!("dagor_places", "Requests that a service takes at the same time, by service");

@@ -67,9 +67,6 @@ pub enum PushRefused {
     Full,
 }
 
-/// What a waiting push costs beside its body, in bytes: without it, empty pushes would be free and have no bound.
-const PUSH_BYTES: usize = HEADER_BYTES + size_of::<PendingPush>();
-
 impl Ending {
     const fn finality(&self) -> u8 {
         match self {
@@ -83,8 +80,10 @@ impl Ending {
 #[derive(Debug, Default)]
 struct Outgoing {
     pushes: VecDeque<PendingPush>,
-    /// What `pushes` is charged for.
+    /// Bytes of the frames in `pushes`.
     bytes: usize,
+    /// Bytes that the session holds because the socket did not take them.
+    unsent: usize,
     ending: Option<Ending>,
     waker: Option<Waker>,
     closed: bool,
@@ -123,10 +122,9 @@ impl ByteBudget {
         fits
     }
 
-    /// Takes `now` in place of `before`, even beyond the limit: for bytes that are there anyway.
-    pub fn replace(&self, before: usize, now: usize) {
-        self.used.fetch_add(now, Ordering::Relaxed);
-        self.give_back(before);
+    /// Takes `bytes` in any case: they are there already.
+    pub fn take(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Returns what was taken.
@@ -166,8 +164,8 @@ impl Connection {
         if outgoing.closed {
             return Err(PushRefused::Closed);
         }
-        let bytes = PUSH_BYTES + body.len();
-        if outgoing.bytes + bytes > limit || !budget.try_take(bytes) {
+        let bytes = HEADER_BYTES + body.len();
+        if outgoing.bytes + outgoing.unsent + bytes > limit || !budget.try_take(bytes) {
             return Err(PushRefused::Full);
         }
         outgoing.bytes += bytes;
@@ -185,22 +183,29 @@ impl Connection {
         wake(outgoing);
     }
 
-    /// For the session: how it is to end, if somebody wants that. `waker` is woken when there is more, also of pushes.
-    pub fn take_ending(&self, waker: &Waker) -> Option<Ending> {
+    /// For the session: what has come since the last call. `waker` is woken when there is more. While the session has
+    /// bytes that the socket did not take, the pushes stay here, where they are bounded.
+    pub fn take_outgoing(&self, waker: &Waker, budget: &ByteBudget) -> (VecDeque<PendingPush>, Option<Ending>) {
         let mut outgoing = self.outgoing();
         match &outgoing.waker {
             Some(known) if known.will_wake(waker) => {}
             _ => outgoing.waker = Some(waker.clone()),
         }
-        outgoing.ending.take()
+        let ending = outgoing.ending.take();
+        if outgoing.unsent > 0 {
+            return (VecDeque::new(), ending);
+        }
+        budget.give_back(mem::take(&mut outgoing.bytes));
+        (mem::take(&mut outgoing.pushes), ending)
     }
 
-    /// For the session: the pushes that have come since the last call. While the socket takes nothing they stay here,
-    /// where they are bounded.
-    pub fn take_pushes(&self, budget: &ByteBudget) -> VecDeque<PendingPush> {
+    /// For the session: how many bytes it holds because the socket did not take them.
+    pub fn set_unsent(&self, bytes: usize, budget: &ByteBudget) {
         let mut outgoing = self.outgoing();
-        budget.give_back(mem::take(&mut outgoing.bytes));
-        mem::take(&mut outgoing.pushes)
+        if !outgoing.closed {
+            budget.take(bytes);
+            budget.give_back(mem::replace(&mut outgoing.unsent, bytes));
+        }
     }
 
     /// For the session, when it ends: nothing more is taken, and what waited gives its bytes back.
@@ -209,7 +214,7 @@ impl Connection {
         outgoing.closed = true;
         outgoing.waker = None;
         outgoing.pushes = VecDeque::new();
-        budget.give_back(mem::take(&mut outgoing.bytes));
+        budget.give_back(mem::take(&mut outgoing.bytes) + mem::take(&mut outgoing.unsent));
     }
 
     fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
@@ -252,38 +257,55 @@ mod tests {
 
     #[test]
     fn pushes_are_bounded_by_connection_and_by_process() {
-        let (connection, budget) = (connection(), ByteBudget::new(PUSH_BYTES + 10));
-        let push = |bytes: usize, limit| connection.push(BusinessCode(9), Bytes::from(vec![0; bytes]), limit, &budget);
-        assert_eq!(push(8, PUSH_BYTES + 8), Ok(()));
-        assert_eq!(push(0, PUSH_BYTES + 8), Err(PushRefused::Full), "an empty push is not free");
-        assert_eq!(push(3, 1000), Err(PushRefused::Full));
-        assert_eq!(budget.used(), PUSH_BYTES + 8);
-        assert_eq!((connection.take_pushes(&budget).len(), budget.used()), (1, 0));
+        let (connection, budget) = (connection(), ByteBudget::new(50));
+        let push = |frame: usize, limit| {
+            connection.push(BusinessCode(9), Bytes::from(vec![0; frame - HEADER_BYTES]), limit, &budget)
+        };
+        assert_eq!(push(30, 30), Ok(()));
+        assert_eq!(push(16, 30), Err(PushRefused::Full));
+        assert_eq!(push(21, 100), Err(PushRefused::Full));
+        assert_eq!(budget.used(), 30);
+        let (pushes, ending) = connection.take_outgoing(Waker::noop(), &budget);
+        assert_eq!((pushes.len(), ending, budget.used()), (1, None, 0));
+    }
+
+    #[test]
+    fn what_the_socket_does_not_take_counts_and_holds_the_pushes_back() {
+        let (connection, budget) = (connection(), ByteBudget::new(50));
+        let push = || connection.push(BusinessCode(9), Bytes::from_static(b"abcd"), 50, &budget);
+        connection.set_unsent(30, &budget);
+        assert_eq!((push(), push()), (Ok(()), Err(PushRefused::Full)));
+        connection.end(Ending::Kick(Reason::Kicked));
+        let (pushes, ending) = connection.take_outgoing(Waker::noop(), &budget);
+        assert_eq!((pushes.len(), ending, budget.used()), (0, Some(Ending::Kick(Reason::Kicked)), 50));
+        connection.set_unsent(0, &budget);
+        assert_eq!(connection.take_outgoing(Waker::noop(), &budget).0.len(), 1);
+        connection.set_unsent(7, &budget);
+        connection.shut(&budget);
+        connection.set_unsent(9, &budget);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]
     fn a_connection_that_has_ended_takes_nothing_and_keeps_nothing() {
-        let (connection, budget) = (connection(), ByteBudget::new(1000));
-        connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 1000, &budget).unwrap();
+        let (connection, budget) = (connection(), ByteBudget::new(50));
+        connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 50, &budget).unwrap();
         connection.shut(&budget);
         assert_eq!(budget.used(), 0);
-        let late = connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 1000, &budget);
+        let late = connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 50, &budget);
         assert_eq!(late, Err(PushRefused::Closed));
     }
 
     #[test]
     fn what_is_less_final_does_not_take_back_what_is_more() {
-        let connection = connection();
-        let (goaway, close, kick) = (
-            Ending::Goaway(Reason::Draining, Duration::ZERO),
-            Ending::Close(Reason::Draining),
-            Ending::Kick(Reason::Kicked),
-        );
+        let (connection, budget) = (connection(), ByteBudget::new(10));
+        let goaway = Ending::Goaway(Reason::Draining, Duration::ZERO);
+        let (close, kick) = (Ending::Close(Reason::Draining), Ending::Kick(Reason::Kicked));
         for ending in [&kick, &close, &goaway] {
             connection.end(ending.clone());
         }
-        assert_eq!(connection.take_ending(Waker::noop()), Some(kick));
-        assert_eq!(connection.take_ending(Waker::noop()), None);
+        assert_eq!(connection.take_outgoing(Waker::noop(), &budget).1, Some(kick));
+        assert_eq!(connection.take_outgoing(Waker::noop(), &budget).1, None);
     }
 
     #[test]

@@ -52,8 +52,6 @@ pub struct Session {
     /// Requests without an answer; there only while there are any.
     in_flight: Option<Box<FuturesUnordered<InFlight>>>,
     pushes_written: u64,
-    /// What `unsent` is charged for against the process's budget.
-    charged: usize,
     /// A ping came in this turn. However many did, one pong says all there is to say.
     pong_due: bool,
     phase: Phase,
@@ -150,7 +148,6 @@ impl Session {
             unsent: Some(Box::new(Unsent::from(welcome))),
             in_flight: None,
             pushes_written: 0,
-            charged: 0,
             pong_due: false,
             phase: Phase::Starting,
             leave_by: None,
@@ -190,13 +187,12 @@ impl Session {
     }
 
     fn take_outgoing(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {
-        if let Some(ending) = self.connection.take_ending(cx.waker()) {
-            self.begin_ending(ending, scratch);
+        let (pushes, ending) = self.connection.take_outgoing(cx.waker(), &self.worker.gateway.budget);
+        for push in pushes {
+            self.write_push(push, scratch);
         }
-        if self.unsent.is_none() {
-            for push in self.connection.take_pushes(&self.worker.gateway.budget) {
-                self.write_push(push, scratch);
-            }
+        if let Some(ending) = ending {
+            self.begin_ending(ending, scratch);
         }
     }
 
@@ -291,11 +287,5 @@ impl Future for Session {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         scratch::with(|scratch| self.turn(cx, scratch))
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.worker.gateway.budget.give_back(self.charged);
     }
 }

@@ -96,7 +96,7 @@ async fn pushes_to_a_client_that_does_not_read_are_refused_when_its_share_is_use
                 Ok(_) => written += 1,
                 Err(error) => break error,
             }
-            assert!(gateway.budget.used() <= 96 * 1024, "{} bytes", gateway.budget.used());
+            assert!(gateway.budget.used() <= OUTGOING_BYTES, "{} bytes", gateway.budget.used());
         }
     });
     assert_eq!(refused.await, PushError::SlowConsumer);

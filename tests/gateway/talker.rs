@@ -170,9 +170,14 @@ fn take_message(received: &mut BytesMut) -> Option<(u8, BytesMut)> {
 /// A WebSocket frame as a client must send it. `first` is its first byte.
 pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    let length = u16::try_from(payload.len()).unwrap();
-    let mut frame = vec![first, 0x80 | 126];
-    frame.extend(length.to_be_bytes());
+    let mut frame = vec![first];
+    match u16::try_from(payload.len()).unwrap() {
+        length @ 0..126 => frame.push(0x80 | length as u8),
+        length => {
+            frame.push(0x80 | 126);
+            frame.extend(length.to_be_bytes());
+        }
+    }
     frame.extend(KEY);
     frame.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
     frame

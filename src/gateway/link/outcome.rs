@@ -9,9 +9,13 @@ use crate::{
     request::Failure,
 };
 
+/// What of a service's words goes to the client, in bytes. The SDK keeps to it; other services may not.
+const MAX_DETAIL_BYTES: usize = 1024;
+
 /// Reads an answer to a call of this value.
 pub(super) fn outcome(answer: pb::Answer, value: Value) -> Result<Answer, Failure> {
-    let pb::Answer { detail, handler_us, payload, .. } = answer;
+    let pb::Answer { mut detail, handler_us, payload, .. } = answer;
+    detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
     let retry_after = Duration::from_millis(answer.retry_after_ms.into());
     match pb::AnswerOutcome::try_from(answer.outcome) {
         Ok(pb::AnswerOutcome::Replied) => Ok(Answer { payload, handler_us }),
@@ -34,6 +38,14 @@ mod tests {
         let answer =
             pb::Answer { outcome: outcome_code, detail: "why".into(), retry_after_ms: 250, ..pb::Answer::default() };
         outcome(answer, Value::from_bits(9))
+    }
+
+    #[test]
+    fn a_long_detail_is_cut_between_characters() {
+        let failed = pb::AnswerOutcome::Failed.into();
+        let answer = pb::Answer { outcome: failed, detail: "é".repeat(1000), ..pb::Answer::default() };
+        let cut = Failure::Failed { detail: "é".repeat(MAX_DETAIL_BYTES / 2) };
+        assert_eq!(outcome(answer, Value::from_bits(9)), Err(cut));
     }
 
     #[test]

@@ -9,11 +9,11 @@ use bytes::{Buf, BufMut, BytesMut};
 
 use super::{Done, Farewell, Outcome, Session};
 use crate::{
-    gateway::{connection::PendingPush, scratch::Scratch, transport::Transport},
+    gateway::{connection::PendingPush, link::Answer, scratch::Scratch, transport::Transport},
     id::{BusinessCode, MessageId},
     pb::client as pb,
     request::Failure,
-    wire::{Flags, HEADER_BYTES, Header, Kind, Reason, encode},
+    wire::{Flags, HEADER_BYTES, Header, Kind, MAX_BODY_BYTES, Reason, encode},
 };
 
 /// Bytes that the socket did not take, framed as the transport wants them.
@@ -35,12 +35,7 @@ impl Unsent {
 impl Session {
     /// Writes how a request ended.
     pub(super) fn write_done(&mut self, done: Done, scratch: &mut Scratch) {
-        match done.result {
-            Ok(answer) if answer.payload.len() > self.worker.table().policy.connections.max_body => {
-                let failure = Failure::Failed { detail: "the reply is over the size limit".into() };
-                self.count(done.business, Outcome::Failed((&failure).into()));
-                put_reply(done.id, done.business, &failed(failure), scratch);
-            }
+        match done.result.and_then(fits) {
             Ok(answer) => {
                 self.count(done.business, Outcome::Replied);
                 if !done.no_reply_wanted {
@@ -92,7 +87,7 @@ impl Session {
         let done = write_some(&self.transport, cx, &mut bytes);
         if matches!(done, Ok(false)) {
             self.unsent = Some(Box::new(Unsent(BytesMut::from(&bytes[..]))));
-            self.charge();
+            self.count_unsent();
         }
         scratch.give_back(bytes);
         done.map(drop)
@@ -111,11 +106,10 @@ impl Session {
         if added && before > limit && left >= before { Err(Farewell::Refused(Reason::SlowConsumer)) } else { Ok(()) }
     }
 
-    /// Charges the process's budget for what waits. It is charged in any case: refusing is for whoever would add more.
-    fn charge(&mut self) {
+    /// Counts what is unsent against the bounds of the connection and of the process.
+    fn count_unsent(&self) {
         let bytes = self.unsent.as_ref().map_or(0, |unsent| unsent.0.len());
-        self.worker.gateway.budget.replace(self.charged, bytes);
-        self.charged = bytes;
+        self.connection.set_unsent(bytes, &self.worker.gateway.budget);
     }
 
     /// Writes what an earlier turn left.
@@ -124,9 +118,20 @@ impl Session {
         if !write_some(&self.transport, cx, &mut unsent.0)? {
             self.unsent = Some(unsent);
         }
-        self.charge();
+        self.count_unsent();
         Ok(())
     }
+}
+
+/// What a payload's key and length take of a reply's body, in bytes.
+const PAYLOAD_HEAD_BYTES: usize = 5;
+
+/// Services are trusted with the size of their replies only as far as a frame can carry them.
+fn fits(answer: Answer) -> Result<Answer, Failure> {
+    if answer.payload.len() + PAYLOAD_HEAD_BYTES <= MAX_BODY_BYTES {
+        return Ok(answer);
+    }
+    Err(Failure::Failed { detail: "the reply is too large".into() })
 }
 
 /// Writes until the socket takes no more. `true` if nothing is left.
@@ -149,24 +154,15 @@ fn failed(failure: Failure) -> pb::Reply {
     let reason = Reason::from(&failure).code();
     let (outcome, detail, retry_after) = match failure {
         Failure::Refused(refusal) => (pb::Outcome::Refused, String::new(), refusal.retry_after),
-        Failure::RefusedByService { detail, retry_after } => (pb::Outcome::Refused, cut_short(detail), retry_after),
-        Failure::Misplaced { detail } => (pb::Outcome::Refused, cut_short(detail), Duration::ZERO),
+        Failure::RefusedByService { detail, retry_after } => (pb::Outcome::Refused, detail, retry_after),
+        Failure::Misplaced { detail } => (pb::Outcome::Refused, detail, Duration::ZERO),
         // The handler has answered, even if only that it failed: it would not help to send this again.
-        Failure::Failed { detail } => (pb::Outcome::Replied, cut_short(detail), Duration::ZERO),
+        Failure::Failed { detail } => (pb::Outcome::Replied, detail, Duration::ZERO),
         Failure::TimedOut | Failure::Lost => (pb::Outcome::Unknown, String::new(), Duration::ZERO),
     };
     let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
     pb::Reply { outcome: outcome.into(), reason, detail, retry_after_ms, ..pb::Reply::default() }
 }
-
-/// A service's words are for a log line, not for a novel.
-fn cut_short(mut detail: String) -> String {
-    detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
-    detail
-}
-
-/// The longest detail that is passed on, in bytes.
-const MAX_DETAIL_BYTES: usize = 256;
 
 fn put_reply(id: MessageId, business: BusinessCode, reply: &pb::Reply, scratch: &mut Scratch) {
     let written = encode(&mut scratch.output, Kind::Reply, Flags::default(), business, id, reply);
