@@ -2,7 +2,7 @@
 //! important requests first.
 //!
 //! ```text
-//! per connection   socket ─▶ limit ─▶ greet ─▶ tag ─▶ shed ─▶ login ─▶ route ─▶ heartbeat ─▶ session
+//! per connection   socket ─▶ limit ─▶ greet ─▶ rate ─▶ tag ─▶ shed ─▶ login ─▶ route ─▶ heartbeat ─▶ session
 //!                                                                                              │
 //! per request      logic service ◀═ link ◀─ queue ◀─ instance ◀─ shed ◀─ tag ◀─────────────────┘
 //! ```

@@ -64,10 +64,6 @@ impl Timed for Greeting {
 }
 
 impl Incoming for Accepted {
-    fn arrived(&self) -> Timestamp {
-        self.arrived
-    }
-
     fn peer(&self) -> std::net::IpAddr {
         self.peer.ip()
     }
@@ -90,9 +86,9 @@ pub enum Rejection {
     /// Refused at the door; the socket comes back to be told.
     #[error(transparent)]
     AtTheDoor(#[from] Refused<Accepted>),
-    /// The login is less important than what the gateway can serve.
+    /// Logins are at their rate, or this one is less important than what the gateway can serve.
     #[error(transparent)]
-    Shed(#[from] Refusal),
+    Refused(#[from] Refusal),
     /// Not who it says, or not said as it must be.
     #[error("{detail}")]
     Login {
@@ -113,11 +109,9 @@ impl Rejection {
     /// The one place that turns a rejection into what the client is told. `None` if there is nobody to tell.
     pub fn told(&self) -> Option<pb::Refused> {
         let (reason, detail, retry_after) = match self {
-            // Everyone who is refused in the same moment has the same wait; told as it is, all would come back at once.
-            Self::AtTheDoor(refused) => {
-                (refused.refusal.cause.into(), "", refused.refusal.retry_after.mul_f64(1.0 + fastrand::f64()))
+            Self::AtTheDoor(Refused { refusal, .. }) | Self::Refused(refusal) => {
+                (refusal.cause.into(), "", spread(refusal.retry_after))
             }
-            Self::Shed(refusal) => (refusal.cause.into(), "", refusal.retry_after),
             Self::Login { reason, detail } => (*reason, *detail, Duration::ZERO),
             Self::Handshake(reason) => (*reason, "", RETRY_AFTER),
             Self::Gone => return None,
@@ -131,6 +125,11 @@ impl Rejection {
     pub fn reason(&self) -> Option<Reason> {
         Reason::from_code(self.told()?.reason)
     }
+}
+
+/// Everyone who is refused in the same moment has the same wait; told as it is, all would come back at once.
+fn spread(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + fastrand::f64())
 }
 
 /// When to come back after a handshake that failed for no reason of load.

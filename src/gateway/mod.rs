@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!             connection stack                                  request stack
-//!  socket ─▶ limit ─▶ greet ─▶ tag ─▶ shed ─▶ login ─▶ route ─▶ heartbeat ─▶ session
+//!  socket ─▶ limit ─▶ greet ─▶ rate ─▶ tag ─▶ shed ─▶ login ─▶ route ─▶ heartbeat ─▶ session
 //!                                                                              │
 //!                  logic service ◀─ link ◀─ queue ◀─ instance ◀─ shed ◀─ tag ◀─┘
 //! ```
@@ -57,7 +57,10 @@ use crate::{
     admission::{Cut, Gate, Level, OwnGate, PriorityKey, Value},
     clock::{Clock, unix_millis},
     id::BusinessCode,
-    layer::limit::{LimitHandle, Limits},
+    layer::{
+        limit::{LimitHandle, Limits},
+        rate::TokenBucket,
+    },
     pb::client as pb,
     policy::{
         PolicyStore,
@@ -96,6 +99,8 @@ pub struct Gateway {
     pub budget: ByteBudget,
     /// Bounds on connections.
     pub limits: LimitHandle,
+    /// Bounds the rate of logins.
+    pub logins: Arc<TokenBucket>,
     /// The services that can be reached.
     pub services: Vec<ServiceAddresses>,
     /// The gate of each service.
@@ -133,6 +138,7 @@ impl Gateway {
             registry,
             budget: ByteBudget::new(policy.connections.outgoing_bytes_total),
             limits: LimitHandle::new(limits(&policy.connections)),
+            logins: Arc::new(TokenBucket::new(policy.connections.login_rate, policy.connections.login_burst)),
             services: config.services.clone(),
             gates,
             own_gate,
@@ -147,6 +153,7 @@ impl Gateway {
     /// Puts the policy in force everywhere that keeps something of it.
     fn apply(&self, policy: &Arc<Policy>) {
         self.limits.set(limits(&policy.connections));
+        self.logins.set(policy.connections.login_rate, policy.connections.login_burst);
         self.budget.set_limit(policy.connections.outgoing_bytes_total);
         self.own_gate.reconfigure(policy.gateway_gate.clone());
         for (service, gate) in self.services.iter().zip(&self.gates) {
@@ -237,8 +244,6 @@ fn limits(connections: &Connections) -> Limits {
     Limits {
         connections: connections.max,
         connections_per_ip: connections.max_per_ip.map(|max| u32::try_from(max).unwrap_or(u32::MAX)),
-        logins_per_second: connections.login_rate,
-        login_burst: connections.login_burst,
     }
 }
 

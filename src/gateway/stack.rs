@@ -22,6 +22,7 @@ use crate::{
         heartbeat::HeartbeatLayer,
         limit::LimitLayer,
         queue::Queue,
+        rate::RateLayer,
         shed::{Shed, ShedLayer},
         step::StepLayer,
         tag::{Tag, TagLayer},
@@ -51,6 +52,8 @@ pub fn login_stack(
     let gateway = worker.gateway.clone();
     let tagged_by = worker.clone();
     ServiceBuilder::new()
+        // After the Hello, so that connections which say nothing use up nobody's logins.
+        .layer(RateLayer::new(gateway.logins.clone()))
         // A Hello is a request of the business `login`.
         .layer(TagLayer::new(move |greeting: &Greeting| {
             login::value(greeting, &tagged_by.gateway.priority_key, &tagged_by.table().policy)

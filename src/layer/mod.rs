@@ -7,6 +7,7 @@
 pub mod heartbeat;
 pub mod limit;
 pub mod queue;
+pub mod rate;
 pub mod shed;
 pub mod step;
 pub mod tag;

@@ -1,13 +1,12 @@
-//! Bounds connections: in all, per peer, and the logins in a second. A request is decided upon at once; nothing waits.
+//! Bounds connections: in all and per peer. A request is decided upon at once; nothing waits.
 //!
 //! What passes carries a [`Permit`], which holds its places until it is dropped; the inner service keeps it for as long
-//! as the connection lasts. What does not pass comes back [`Refused`] and costs no token of the rate.
+//! as the connection lasts. What does not pass comes back [`Refused`].
 //!
 //! ```
-//! # use std::{net::IpAddr, time::Duration};
+//! # use std::net::IpAddr;
 //! use dagor::{
 //!     admission::{Cause, Refusal},
-//!     clock::Timestamp,
 //!     layer::limit::{Incoming, LimitLayer, Limits, Permitted},
 //! };
 //! use tower::{Layer, ServiceExt, service_fn};
@@ -15,7 +14,6 @@
 //! struct Socket { peer: IpAddr }
 //!
 //! impl Incoming for Socket {
-//!     fn arrived(&self) -> Timestamp { Timestamp::ZERO }
 //!     fn peer(&self) -> IpAddr { self.peer }
 //! }
 //!
@@ -33,7 +31,6 @@
 //! # });
 //! ```
 
-mod bucket;
 mod peers;
 
 use std::{
@@ -54,12 +51,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use self::peers::{Peer, Peers};
-use crate::{
-    admission::{Cause, Cut, Refusal, Value},
-    clock::Timestamp,
-};
-
-pub use bucket::{LONGEST_WAIT, TokenBucket};
+use crate::admission::{Cause, Cut, Refusal, Value};
 
 /// The hint with a refusal by a cap. Nobody knows when a connection will end, so it is the first step of a client's own
 /// backing off.
@@ -67,13 +59,11 @@ pub const WAIT_FOR_A_PLACE: Duration = Duration::from_secs(1);
 
 /// Something that comes from a peer and wants a place.
 pub trait Incoming {
-    /// When it arrived here.
-    fn arrived(&self) -> Timestamp;
     /// Who sent it.
     fn peer(&self) -> IpAddr;
 }
 
-/// How many connections there may be, and how fast they may come.
+/// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Open at the same time, in all.
@@ -81,20 +71,11 @@ pub struct Limits {
     /// Open at the same time from one IPv4 address or one /64 network of IPv6. Set while running, it counts what comes
     /// from then on. `None` saves the table of peers.
     pub connections_per_ip: Option<u32>,
-    /// In the long run; zero lets nothing in.
-    pub logins_per_second: f64,
-    /// At once, after a time without any.
-    pub login_burst: u32,
 }
 
 impl Limits {
     /// No limits at all, to name only those that are wanted.
-    pub const NONE: Self = Self {
-        connections: usize::MAX,
-        connections_per_ip: None,
-        logins_per_second: f64::INFINITY,
-        login_burst: u32::MAX,
-    };
+    pub const NONE: Self = Self { connections: usize::MAX, connections_per_ip: None };
 }
 
 /// A request with the places that it holds.
@@ -141,7 +122,6 @@ struct State {
     /// `u32::MAX` for none.
     max_per_ip: AtomicU32,
     peers: Peers,
-    logins: TokenBucket,
 }
 
 impl LimitHandle {
@@ -152,7 +132,6 @@ impl LimitHandle {
             max: AtomicUsize::new(0),
             max_per_ip: AtomicU32::new(0),
             peers: Peers::default(),
-            logins: TokenBucket::new(limits.logins_per_second, limits.login_burst),
         };
         let handle = Self { state: Arc::new(state) };
         handle.set(limits);
@@ -163,7 +142,6 @@ impl LimitHandle {
     pub fn set(&self, limits: Limits) {
         self.state.max.store(limits.connections, Relaxed);
         self.state.max_per_ip.store(limits.connections_per_ip.unwrap_or(u32::MAX), Relaxed);
-        self.state.logins.set(limits.logins_per_second, limits.login_burst);
     }
 
     /// Permits that are held.
@@ -175,30 +153,28 @@ impl LimitHandle {
     ///
     /// # Errors
     ///
-    /// [`Cause::Limit`], with the time until there will be a login token or [`WAIT_FOR_A_PLACE`]. Many get the same hint;
-    /// whoever passes it on spreads it.
-    pub fn try_acquire(&self, now: Timestamp, peer: IpAddr) -> Result<Permit, Refusal> {
+    /// [`Cause::Limit`], with [`WAIT_FOR_A_PLACE`]. Many get the same hint; whoever passes it on spreads it.
+    pub fn try_acquire(&self, peer: IpAddr) -> Result<Permit, Refusal> {
         let max = self.state.max.load(Relaxed);
         let take = |open| Some(open + 1).filter(|&open| open <= max);
-        self.state.open.fetch_update(Relaxed, Relaxed, take).map_err(|_| refusal(WAIT_FOR_A_PLACE))?;
+        self.state.open.fetch_update(Relaxed, Relaxed, take).map_err(|_| refusal())?;
         // From here on, dropping the permit gives everything back.
         let mut permit = Permit { state: self.state.clone(), peer: None };
         let max_per_ip = self.state.max_per_ip.load(Relaxed);
         if max_per_ip < u32::MAX {
             let peer = Peer::of(peer);
             if !self.state.peers.try_take(peer, max_per_ip) {
-                return Err(refusal(WAIT_FOR_A_PLACE));
+                return Err(refusal());
             }
             permit.peer = Some(peer);
         }
-        self.state.logins.try_take(now).map_err(refusal)?;
         Ok(permit)
     }
 }
 
 /// A refusal that has nothing to do with the importance of what was refused.
-fn refusal(retry_after: Duration) -> Refusal {
-    Refusal { cause: Cause::Limit, value: Value::default(), cut: Cut::CLOSED, retry_after }
+fn refusal() -> Refusal {
+    Refusal { cause: Cause::Limit, value: Value::default(), cut: Cut::CLOSED, retry_after: WAIT_FOR_A_PLACE }
 }
 
 impl Drop for Permit {
@@ -266,7 +242,7 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        ResponseFuture(match self.handle.try_acquire(request.arrived(), request.peer()) {
+        ResponseFuture(match self.handle.try_acquire(request.peer()) {
             Ok(permit) => Outcome::Permitted(Oneshot::new(self.inner.clone(), Permitted { request, permit })),
             Err(refusal) => Outcome::Refused(Some(Refused { refusal, request })),
         })

@@ -7,22 +7,17 @@ use tower::service_fn;
 use super::*;
 
 struct Socket {
-    second: u64,
     peer: IpAddr,
 }
 
 impl Incoming for Socket {
-    fn arrived(&self) -> Timestamp {
-        Timestamp::ZERO + Duration::from_secs(self.second)
-    }
-
     fn peer(&self) -> IpAddr {
         self.peer
     }
 }
 
 fn from(peer: &str) -> Socket {
-    Socket { second: 0, peer: peer.parse().unwrap() }
+    Socket { peer: peer.parse().unwrap() }
 }
 
 fn poll<F: Future>(future: F) -> Poll<F::Output> {
@@ -70,28 +65,6 @@ fn one_peer_does_not_take_the_places_of_others() {
 }
 
 #[test]
-fn logins_come_at_their_rate_and_a_refusal_says_when() {
-    let (mut call, handle) = keep(Limits { logins_per_second: 0.5, login_burst: 1, ..Limits::NONE });
-    assert!(call(from("::1")).is_ok());
-    assert_eq!(call(from("::1")).unwrap_err().retry_after, Duration::from_secs(2));
-    assert!(call(Socket { second: 2, ..from("::1") }).is_ok());
-    assert_eq!(handle.open(), 0);
-}
-
-#[test]
-fn what_a_cap_refuses_costs_no_token_and_what_the_rate_refuses_costs_no_place() {
-    let limits = Limits { connections: 1, connections_per_ip: Some(1), logins_per_second: 0.001, login_burst: 2 };
-    let (mut call, handle) = keep(limits);
-    let held = call(from("::1")).unwrap();
-    assert!(call(from("::1")).is_err());
-    drop(held);
-    assert!(call(from("::1")).is_ok());
-    assert!(call(from("::1")).is_err());
-    handle.set(Limits { logins_per_second: f64::INFINITY, ..limits });
-    assert!(call(from("::1")).is_ok());
-}
-
-#[test]
 fn limits_change_while_permits_are_held() {
     let (mut call, handle) = keep(Limits { connections: 2, ..Limits::NONE });
     let held = [call(from("::1")).unwrap(), call(from("::1")).unwrap()];
@@ -121,7 +94,7 @@ fn dropping_the_future_releases_its_place() {
 #[test]
 fn an_error_of_the_inner_service_releases_its_place() {
     let (layer, handle) = LimitLayer::pair(Limits::NONE);
-    let mut service = layer.layer(service_fn(async |_: Permitted<Socket>| Answer::Err(refusal(Duration::ZERO))));
+    let mut service = layer.layer(service_fn(async |_: Permitted<Socket>| Answer::Err(refusal())));
     assert!(poll(service.call(from("::1"))).is_ready());
     assert_eq!(handle.open(), 0);
 }
@@ -141,7 +114,7 @@ fn an_idle_clone_holds_no_place() {
 fn threads_that_race_for_places_never_get_more_than_there_are() {
     let handle = LimitHandle::new(Limits { connections: 50, connections_per_ip: Some(60), ..Limits::NONE });
     let peer = IpAddr::from([192, 0, 2, 1]);
-    let race = || (0..100).filter_map(|_| handle.try_acquire(Timestamp::ZERO, peer).ok()).collect::<Vec<_>>();
+    let race = || (0..100).filter_map(|_| handle.try_acquire(peer).ok()).collect::<Vec<_>>();
     let permits = std::thread::scope(|scope| {
         let threads = [(); 4].map(|()| scope.spawn(race));
         threads.map(|thread| thread.join().unwrap())
