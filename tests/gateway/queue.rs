@@ -1,3 +1,5 @@
+//! Behind the gate the most important goes first, and never more than the service has granted.
+
 use dagor::{pb::client::Outcome, wire::Reason};
 
 use super::{
