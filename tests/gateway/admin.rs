@@ -1,3 +1,5 @@
+//! The admin pages say what is so, and the list of metrics is complete.
+
 use std::{collections::BTreeSet, net::SocketAddr};
 
 use dagor::{service::Push, wire::Reason};

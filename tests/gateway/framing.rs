@@ -1,3 +1,5 @@
+//! Where the bytes of frames are cut has no meaning.
+
 use bytes::Bytes;
 use dagor::{
     client::{Client, ClientConfig, TransportKind},

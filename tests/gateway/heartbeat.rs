@@ -1,3 +1,5 @@
+//! Only whole frames that were received count as life.
+
 use dagor::{
     pb::client as pb,
     service::Push,

@@ -1,3 +1,5 @@
+//! An instance may die at any moment; its calls end, and the connections of the clients stay.
+
 use dagor::{pb::client::Outcome, wire::Reason};
 
 use super::{

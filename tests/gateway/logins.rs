@@ -1,3 +1,5 @@
+//! Who may come in, what they are told, and what is left of them when they are gone: nothing.
+
 use dagor::{
     client::{Client, CloseReason, ConnectError},
     pb::client as pb,

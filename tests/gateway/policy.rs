@@ -1,3 +1,5 @@
+//! A sound policy comes into force without a connection being lost; a faulty one changes nothing.
+
 use std::fs;
 
 use dagor::{

@@ -1,3 +1,5 @@
+//! Behind the gate the most important goes first, and never more than the service has granted.
+
 use dagor::{pb::client::Outcome, wire::Reason};
 
 use super::{
@@ -56,6 +58,7 @@ async fn no_more_calls_are_unanswered_than_were_granted() {
     let (alice, _pushes) = site.client("alice").await;
     let link = site.links().remove(0);
     let asked: Vec<_> = (0..60).map(|_| alice.request(MESSAGE, "hold".into(), None)).collect();
+    site.started(4).await;
     until("all places are taken", || link.queue().waiting() == 56).await;
     assert_eq!((link.queue().in_flight(), link.link().pending(), link.link().grants()), (4, 4, Some(4)));
     site.script().release(60);

@@ -1,5 +1,8 @@
-use dagor::{client::RequestError, clock::Clock, id::BusinessCode, pb::client::Outcome, wire::Reason};
+//! Every request that the gateway has read gets one reply, which says whether it may have run.
+
 use std::time::Duration;
+
+use dagor::{client::RequestError, clock::Clock, id::BusinessCode, pb::client::Outcome, wire::Reason};
 
 use super::{
     site::{MESSAGE, MOMENTS, PAYMENT, Plan, Site, until, within},

@@ -73,8 +73,8 @@ impl Script {
 impl Handler for Script {
     async fn handle(&self, request: Request) -> Result<Reply, HandlerError> {
         let order = String::from_utf8_lossy(&request.payload).into_owned();
-        self.started.lock().unwrap().push(order.clone());
         self.most.fetch_max(self.running.fetch_add(1, SeqCst) + 1, SeqCst);
+        self.started.lock().unwrap().push(order.clone());
         let result = self.obey(&order, request).await;
         self.running.fetch_sub(1, SeqCst);
         result

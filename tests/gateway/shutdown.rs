@@ -1,3 +1,5 @@
+//! A shutdown tells everyone, finishes what is under way, and ends in time.
+
 use std::time::Duration;
 
 use dagor::{
