@@ -65,6 +65,12 @@ impl<T> Line<T> {
         }
     }
 
+    /// How many may wait from now on. What waits already stays; a line that is too long takes only what pushes out
+    /// something worse.
+    pub const fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
     /// Puts a request in line. If the line is full, the worst request leaves it for a better one and is returned.
     ///
     /// # Errors
@@ -224,6 +230,19 @@ mod tests {
         let (_, pushed_out) = line.join(NOW, ticket(4), 3).unwrap();
         assert_eq!(pushed_out.unwrap().item, 1);
         assert_eq!(drained(line), [3, 0]);
+    }
+
+    #[test]
+    fn a_line_that_became_too_long_grows_no_more() {
+        let mut line = Line::new(2);
+        line.join(NOW, ticket(5), 0).unwrap();
+        line.join(NOW, ticket(5), 1).unwrap();
+        line.set_capacity(1);
+        assert_eq!(line.join(NOW, ticket(5), 2).unwrap_err(), Cause::QueueFull);
+        assert!(line.join(NOW, ticket(4), 3).unwrap().1.is_some());
+        assert_eq!(line.len(), 2);
+        line.set_capacity(3);
+        assert!(line.join(NOW, ticket(5), 4).unwrap().1.is_none());
     }
 
     #[test]

@@ -142,6 +142,10 @@ impl Gateway {
         self.limits.set(limits(&policy.connections));
         self.budget.set_limit(policy.connections.outgoing_bytes_total);
         self.own_gate.reconfigure(policy.gateway_gate.clone());
+        for service in policy.services.iter().filter(|rules| !self.services.iter().any(|has| has.name == rules.name)) {
+            let service = &service.name;
+            tracing::warn!(service, "the policy names a service without an address: its requests end as no_instance");
+        }
         for (service, gate) in self.services.iter().zip(&self.gates) {
             if let Some(rules) = policy.services.iter().find(|rules| rules.name == service.name) {
                 gate.reconfigure(rules.gate.clone());

@@ -260,6 +260,11 @@ impl QueueHandle {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// How many requests may wait from now on; those that wait already stay.
+    pub fn set_capacity(&self, capacity: usize) {
+        self.0.state().line.set_capacity(capacity);
+    }
+
     /// Refuses what has waited past its deadline, and tells the gate whether all places are taken. To be called about
     /// every 10 ms.
     pub fn expire(&self, now: Timestamp) {
