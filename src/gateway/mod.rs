@@ -185,6 +185,11 @@ impl Gateway {
         self.worker_list().iter().map(|worker| worker.counters.get(business, outcome)).sum()
     }
 
+    /// How many requests of businesses that no policy knew ended this way.
+    pub fn ended_unknown_total(&self, outcome: Outcome) -> u64 {
+        self.worker_list().iter().map(|worker| worker.counters.get_unknown(outcome)).sum()
+    }
+
     /// How long clients spread their return over, if this gateway is lost: its connections at the rate of logins.
     pub fn spread_ms(&self) -> u32 {
         let rate = self.store.current().connections.login_rate.max(1.0);

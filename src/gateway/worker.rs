@@ -68,15 +68,17 @@ struct Lanes {
 impl Worker {
     /// A worker that has not been connected to the services yet.
     pub fn new(index: usize, gateway: Arc<Gateway>) -> Arc<Self> {
-        let table = ArcSwap::from_pointee(gateway.table());
+        let table = gateway.table();
+        let counters = Counters::default();
+        counters.know(table.policy.businesses.iter().map(|business| business.code));
         Arc::new(Self {
             index,
             clock: gateway.clock.clone(),
             gateway,
             deadlines: Deadlines::default(),
             heartbeats: Heartbeats::new(),
-            counters: Counters::default(),
-            table,
+            counters,
+            table: ArcSwap::from_pointee(table),
             table_is_new: AtomicBool::new(false),
             lanes: OnceLock::new(),
         })
@@ -135,6 +137,7 @@ impl Worker {
     /// Puts another policy in force. The queues follow within a [`TICK`], on the worker's own thread, so that nothing
     /// comes between a look at a link's grants and the places.
     pub fn set_table(&self, table: Table) {
+        self.counters.know(table.policy.businesses.iter().map(|business| business.code));
         self.table.store(Arc::new(table));
         self.table_is_new.store(true, Ordering::Release);
     }
