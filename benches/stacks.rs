@@ -136,7 +136,6 @@ fn request(policy: &Arc<Policy>, clock: &Clock) -> ClientRequest {
 /// The layers of `request_stack` and `service_stack`, in their order.
 fn request_stack(
     gate: &Arc<Gate>,
-    choice: Choice,
     instances: u64,
     clock: &Clock,
 ) -> impl Service<ClientRequest, Response = Answer, Error = Failure> {
@@ -145,22 +144,29 @@ fn request_stack(
         let (layer, queue) = PlacedQueueLayer::pair(settings, gate.clone(), SHARD, clock.clone());
         (Present { key, queue }, layer.layer(Answering))
     });
-    let service = ShedLayer::new(gate.clone(), SHARD).layer(Balance::new(choice, instances.collect()));
+    let service = ShedLayer::new(gate.clone(), SHARD).layer(Balance::new(instances.collect()));
     TagLayer::new(stack::value as fn(&ClientRequest) -> _).layer(PerService::new(vec![service]))
 }
 
+fn policy(choice: Choice) -> Arc<Policy> {
+    let mut policy = Policy::built_in_default();
+    policy.services.iter_mut().for_each(|service| service.balance = choice);
+    Arc::new(policy)
+}
+
 fn requests(c: &mut Criterion) {
-    let (policy, clock) = (Arc::new(Policy::built_in_default()), Clock::system());
-    let request = request(&policy, &clock);
+    let clock = Clock::system();
     let gate = Arc::new(Gate::new(GateSettings::default(), 1));
     for (choice, name) in [(Choice::UserHash, "user hash"), (Choice::LeastLoaded, "least loaded")] {
+        let request = request(&policy(choice), &clock);
         for instances in [1, 8] {
-            let mut stack = request_stack(&gate, choice, instances, &clock);
+            let mut stack = request_stack(&gate, instances, &clock);
             bench(c, &format!("request, {name} of {instances}"), &mut stack, || request.clone());
         }
     }
+    let request = request(&policy(Choice::UserHash), &clock);
     gate.set_manager_cap(Cut::through(Level::new(request.priority - 1, 127)));
-    let mut stack = request_stack(&gate, Choice::UserHash, 1, &clock);
+    let mut stack = request_stack(&gate, 1, &clock);
     bench(c, "request, refused", &mut stack, || request.clone());
 }
 

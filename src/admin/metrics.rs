@@ -94,6 +94,12 @@ fn record_requests(gateway: &Gateway) {
             }
         }
     }
+    for outcome in Outcome::all() {
+        let total = gateway.ended_unknown_total(outcome);
+        if total > 0 {
+            counter!("dagor_requests_total", "business" => "unknown", "outcome" => outcome.name()).absolute(total);
+        }
+    }
 }
 
 fn record_services(gateway: &Gateway) {

@@ -229,9 +229,13 @@ impl Gate {
         load(&self.cuts.own)
     }
 
-    /// Takes new settings. The cut stays where it is and the present window starts over.
+    /// Takes new settings. The cut stays where it is and the present window starts over; with the same settings as
+    /// before nothing changes.
     pub fn reconfigure(&self, settings: GateSettings) {
         let mut state = self.state();
+        if state.settings == settings {
+            return;
+        }
         state.count(&self.shards);
         state.controller = settings.controller.build();
         state.settings = settings;

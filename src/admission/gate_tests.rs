@@ -117,6 +117,15 @@ fn new_settings_keep_the_cut() {
 }
 
 #[test]
+fn the_same_settings_again_do_not_restart_the_window() {
+    let gate = gate();
+    gate.tick(Timestamp::ZERO, Duration::ZERO);
+    gate.reconfigure(GateSettings::default());
+    gate.tick(Timestamp::ZERO + SECOND, SECOND);
+    assert_eq!(gate.snapshot().windows, 1);
+}
+
+#[test]
 fn completions_at_the_limit_tell_the_capacity() {
     let gate = gate();
     gate.tick(Timestamp::ZERO, Duration::ZERO);

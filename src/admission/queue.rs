@@ -46,6 +46,8 @@ pub struct Line<T> {
     earliest_deadline: Timestamp,
     /// The best level that is being overtaken all the time, and when the request that shows it arrived.
     starving: Option<(Level, Timestamp)>,
+    /// When the oldest request arrived, at the last look.
+    oldest: Option<Timestamp>,
 }
 
 impl<T> Line<T> {
@@ -59,7 +61,14 @@ impl<T> Line<T> {
             joined: 0,
             earliest_deadline: Timestamp::MAX,
             starving: None,
+            oldest: None,
         }
+    }
+
+    /// How many may wait from now on. What waits already stays; a line that is too long takes only what pushes out
+    /// something worse.
+    pub const fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
     }
 
     /// Puts a request in line. If the line is full, the worst request leaves it for a better one and is returned.
@@ -105,9 +114,9 @@ impl<T> Line<T> {
     }
 
     /// Takes out everything whose deadline has passed. To be called every few milliseconds: it also looks for levels
-    /// that starve.
+    /// that starve and for the oldest request.
     pub fn take_expired(&mut self, now: Timestamp) -> Vec<Left<T>> {
-        self.starving = self.find_starving(now);
+        self.look(now);
         if now < self.earliest_deadline {
             return Vec::new();
         }
@@ -129,9 +138,9 @@ impl<T> Line<T> {
         self.waiting.get_mut(&position).map(|(_, item)| item)
     }
 
-    /// When the oldest waiting request arrived.
-    pub fn oldest(&self) -> Option<Timestamp> {
-        self.waiting.values().map(|(ticket, _)| ticket.arrived).min()
+    /// When the oldest request arrived that waited at the last [`Line::take_expired`]: to find it costs a look at each.
+    pub const fn oldest(&self) -> Option<Timestamp> {
+        self.oldest
     }
 
     /// How many wait.
@@ -144,11 +153,6 @@ impl<T> Line<T> {
         self.waiting.is_empty()
     }
 
-    /// Dispatches per second of backlogged time, once known.
-    pub fn drain_per_second(&self) -> Option<f64> {
-        self.drain.per_second()
-    }
-
     fn would_be_late(&self, now: Timestamp, ticket: Ticket) -> bool {
         let ahead = self.counts.through(ticket.level);
         self.drain.wait(ahead).is_some_and(|wait| now + wait >= ticket.deadline) || self.starves(now, ticket)
@@ -157,10 +161,18 @@ impl<T> Line<T> {
     /// What is ahead of a request is only half of its wait: better ones that are still to come overtake it. At the worst
     /// levels that are admitted they take almost all places, so that a handful ahead may never go. A request that has
     /// waited for half of its time and is still here says so for its level and all behind it.
-    fn find_starving(&self, now: Timestamp) -> Option<(Level, Timestamp)> {
-        let half_gone = |ticket: &Ticket| now.since(ticket.arrived) >= ticket.deadline.since(now);
-        let shown_by = self.waiting.iter().find(|(_, (ticket, _))| half_gone(ticket))?;
-        Some((shown_by.0.0, shown_by.1.0.arrived))
+    fn look(&mut self, now: Timestamp) {
+        (self.starving, self.oldest) = (None, None);
+        for (position, (ticket, _)) in &self.waiting {
+            let half_gone = now.since(ticket.arrived) >= ticket.deadline.since(now);
+            if half_gone && self.starving.is_none() {
+                self.starving = Some((position.0, ticket.arrived));
+            }
+            if ticket.deadline > now {
+                let oldest = self.oldest.map_or(ticket.arrived, |oldest| oldest.min(ticket.arrived));
+                self.oldest = Some(oldest);
+            }
+        }
     }
 
     /// Whether a request is at or behind a level that starves and has no more time than was waited there already.
@@ -221,6 +233,19 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_became_too_long_grows_no_more() {
+        let mut line = Line::new(2);
+        line.join(NOW, ticket(5), 0).unwrap();
+        line.join(NOW, ticket(5), 1).unwrap();
+        line.set_capacity(1);
+        assert_eq!(line.join(NOW, ticket(5), 2).unwrap_err(), Cause::QueueFull);
+        assert!(line.join(NOW, ticket(4), 3).unwrap().1.is_some());
+        assert_eq!(line.len(), 2);
+        line.set_capacity(3);
+        assert!(line.join(NOW, ticket(5), 4).unwrap().1.is_none());
+    }
+
+    #[test]
     fn with_a_capacity_of_zero_nothing_waits() {
         assert_eq!(Line::new(0).join(NOW, ticket(0), 0).unwrap_err(), Cause::QueueFull);
     }
@@ -258,6 +283,20 @@ mod tests {
         assert_eq!(line.take_expired(NOW + 200 * MILLI).len(), 4 - 1);
         line.take_expired(NOW + 201 * MILLI);
         assert!(line.join(NOW + 201 * MILLI, within(5, 301 * MILLI), 3).is_ok());
+    }
+
+    #[test]
+    fn the_oldest_is_found_among_those_that_stay() {
+        let mut line = Line::new(8);
+        let later = Ticket { arrived: NOW + MILLI, ..within(1, 30 * MILLI) };
+        line.join(NOW, within(0, 10 * MILLI), 0).unwrap();
+        line.join(NOW, later, 1).unwrap();
+        assert_eq!(line.take_expired(NOW + MILLI).len(), 0);
+        assert_eq!(line.oldest(), Some(NOW));
+        assert_eq!(line.take_expired(NOW + 10 * MILLI).len(), 1);
+        assert_eq!(line.oldest(), Some(NOW + MILLI));
+        assert_eq!(line.take_expired(NOW + 30 * MILLI).len(), 1);
+        assert_eq!(line.oldest(), None);
     }
 
     #[test]

@@ -31,22 +31,22 @@ pub trait Instance {
     fn load(&self) -> usize;
 }
 
-/// The instances of one service, each behind a service of its own.
+/// The instances of one service, each behind a service of its own. How one is chosen stands in the policy that the
+/// request was resolved by.
 #[derive(Clone)]
 pub struct Balance<S, I> {
-    choice: Choice,
     instances: Vec<(I, S)>,
 }
 
 impl<S, I: Instance> Balance<S, I> {
     /// Chooses among `instances`.
-    pub const fn new(choice: Choice, instances: Vec<(I, S)>) -> Self {
-        Self { choice, instances }
+    pub const fn new(instances: Vec<(I, S)>) -> Self {
+        Self { instances }
     }
 
     fn choose(&mut self, request: &ClientRequest) -> Option<&mut (I, S)> {
         let connected = self.instances.iter_mut().filter(|(instance, _)| instance.is_connected());
-        match self.choice {
+        match request.table.balance_of(request.service) {
             Choice::UserHash => connected.max_by_key(|(instance, _)| weight(request, instance.key())),
             Choice::LeastLoaded => connected.min_by_key(|(instance, _)| instance.load()),
         }
@@ -126,6 +126,6 @@ where
 
 impl<S, I> fmt::Debug for Balance<S, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Balance").field("choice", &self.choice).field("instances", &self.instances.len()).finish()
+        f.debug_struct("Balance").field("instances", &self.instances.len()).finish()
     }
 }

@@ -156,6 +156,10 @@ impl Gateway {
         self.logins.set(policy.connections.login_rate, policy.connections.login_burst);
         self.budget.set_limit(policy.connections.outgoing_bytes_total);
         self.own_gate.reconfigure(policy.gateway_gate.clone());
+        for service in policy.services.iter().filter(|rules| !self.services.iter().any(|has| has.name == rules.name)) {
+            let service = &service.name;
+            tracing::warn!(service, "the policy names a service without an address: its requests end as no_instance");
+        }
         for (service, gate) in self.services.iter().zip(&self.gates) {
             if let Some(rules) = policy.services.iter().find(|rules| rules.name == service.name) {
                 gate.reconfigure(rules.gate.clone());
@@ -193,6 +197,11 @@ impl Gateway {
     /// How many requests of a business ended this way.
     pub fn ended_total(&self, business: BusinessCode, outcome: Outcome) -> u64 {
         self.worker_list().iter().map(|worker| worker.counters.get(business, outcome)).sum()
+    }
+
+    /// How many requests of businesses that no policy knew ended this way.
+    pub fn ended_unknown_total(&self, outcome: Outcome) -> u64 {
+        self.worker_list().iter().map(|worker| worker.counters.get_unknown(outcome)).sum()
     }
 
     /// How long clients spread their return over if this gateway is lost, in milliseconds.

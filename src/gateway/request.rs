@@ -9,7 +9,7 @@ use crate::{
     clock::Timestamp,
     id::{BusinessCode, MessageId},
     layer::Placed,
-    policy::table::{Business, Policy},
+    policy::table::{Balance, Business, Policy},
     request::{Admitted, Tagged, Timed},
 };
 
@@ -91,6 +91,8 @@ pub struct Table {
     pub policy: Arc<Policy>,
     /// For each of the policy's services, its index in the gateway; `None` if the gateway has no address for it.
     services: Vec<Option<usize>>,
+    /// For each of the gateway's services, how an instance is chosen.
+    balances: Vec<Balance>,
 }
 
 impl Table {
@@ -98,11 +100,19 @@ impl Table {
     pub fn new(policy: Arc<Policy>, reachable: &[String]) -> Self {
         let services =
             policy.services.iter().map(|service| reachable.iter().position(|name| *name == service.name)).collect();
-        Self { policy, services }
+        let rules = |name: &String| policy.services.iter().find(|service| service.name == *name);
+        let balance = |name| rules(name).map_or(Balance::UserHash, |rules| rules.balance);
+        let balances = reachable.iter().map(balance).collect();
+        Self { policy, services, balances }
     }
 
     /// The index in the gateway of the service that answers `business`.
     pub fn service_of(&self, business: &Business) -> Option<usize> {
         *self.services.get(business.service?.0)?
+    }
+
+    /// How an instance of the gateway's service at this index is chosen.
+    pub fn balance_of(&self, service: usize) -> Balance {
+        self.balances.get(service).copied().unwrap_or(Balance::UserHash)
     }
 }

@@ -92,7 +92,6 @@ pub fn request_stack(services: Vec<ServiceStack>) -> RequestStack {
 pub fn service_stack(
     gate: Arc<crate::admission::Gate>,
     worker: usize,
-    choice: crate::policy::table::Balance,
     instances: Vec<(InstanceHandle, Queue<Dispatch>)>,
 ) -> ServiceStack {
     ServiceBuilder::new()
@@ -100,7 +99,7 @@ pub fn service_stack(
         // instances of a service shed alike.
         .layer(ShedLayer::new(gate, worker))
         // Which instance; behind each waits a queue of its own, because each grants places of its own.
-        .service(balance::Balance::new(choice, instances))
+        .service(balance::Balance::new(instances))
 }
 
 /// The importance of a client's request.

@@ -3,7 +3,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,7 +27,7 @@ use super::{
 use crate::{
     clock::{Clock, Timestamp},
     layer::{self, heartbeat::Heartbeats},
-    policy::table::{Policy, ServiceAddresses},
+    policy::table::ServiceAddresses,
     wire::Reason,
 };
 
@@ -55,6 +58,8 @@ pub struct Worker {
     /// Clients refused at the door that still read why.
     pub farewells: Arc<Semaphore>,
     table: ArcSwap<Table>,
+    /// The queues do not have the sizes of the table yet.
+    table_is_new: AtomicBool,
     lanes: OnceLock<Lanes>,
 }
 
@@ -68,68 +73,51 @@ struct Lanes {
 impl Worker {
     /// A worker that has not been connected to the services yet.
     pub fn new(index: usize, gateway: Arc<Gateway>) -> Arc<Self> {
-        let table = ArcSwap::from_pointee(gateway.table());
+        let table = gateway.table();
+        let counters = Counters::default();
+        counters.know(table.policy.businesses.iter().map(|business| business.code));
         Arc::new(Self {
             index,
             clock: gateway.clock.clone(),
             gateway,
             deadlines: Deadlines::default(),
             heartbeats: Heartbeats::new(),
-            counters: Counters::default(),
+            counters,
             farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
-            table,
+            table: ArcSwap::from_pointee(table),
+            table_is_new: AtomicBool::new(false),
             lanes: OnceLock::new(),
         })
     }
 
     /// Opens the links and assembles the request stack. To be called once, on the worker's own runtime.
     pub fn connect(self: &Arc<Self>) {
-        let policy = self.gateway.store.current();
-        let services = &self.gateway.services;
-        let (stacks, instances) =
-            services.iter().enumerate().map(|(at, service)| self.service(at, service, &policy)).unzip();
+        let services = self.gateway.services.iter().enumerate();
+        let (stacks, instances) = services.map(|(at, service)| self.service(at, service)).unzip();
         let lanes = Lanes { stack: Mutex::new(stack::request_stack(stacks)), instances };
         assert!(self.lanes.set(lanes).is_ok(), "a worker is connected once");
     }
 
-    fn service(
-        self: &Arc<Self>,
-        at: usize,
-        service: &ServiceAddresses,
-        policy: &Policy,
-    ) -> (ServiceStack, Vec<InstanceHandle>) {
-        let rules = policy.services.iter().find(|rules| rules.name == service.name);
-        let shares = self.gateway.workers * service.instances.len();
-        // Totals in the policy are for the gateway; each worker and instance has its part.
-        let part = |total: usize| total.div_ceil(shares.max(1));
-        let (capacity, places) =
-            rules.map_or((0, 1), |rules| (part(rules.queue.capacity), part(rules.queue.max_in_flight)));
-        let lanes: Vec<_> =
-            service.instances.iter().map(|address| self.instance(at, &address.to_string(), capacity, places)).collect();
+    fn service(self: &Arc<Self>, at: usize, service: &ServiceAddresses) -> (ServiceStack, Vec<InstanceHandle>) {
+        let lanes: Vec<_> = service.instances.iter().map(|address| self.instance(at, &address.to_string())).collect();
         let handles = lanes.iter().map(|(handle, _)| handle.clone()).collect();
-        let choice = rules.map_or(crate::policy::table::Balance::UserHash, |rules| rules.balance);
-        (stack::service_stack(self.gateway.gates[at].clone(), self.index, choice, lanes), handles)
+        (stack::service_stack(self.gateway.gates[at].clone(), self.index, lanes), handles)
     }
 
-    fn instance(
-        self: &Arc<Self>,
-        service: usize,
-        address: &str,
-        capacity: usize,
-        places: usize,
-    ) -> (InstanceHandle, layer::Queue<Dispatch>) {
-        let gate = self.gateway.gates[service].clone();
-        let settings = layer::QueueSettings { capacity, max_in_flight: places };
-        let (queue_layer, queue) = layer::PlacedQueueLayer::pair(settings, gate, self.index, self.clock.clone());
+    fn instance(self: &Arc<Self>, service: usize, address: &str) -> (InstanceHandle, layer::Queue<Dispatch>) {
+        let gateway = self.gateway.clone();
+        let settings = queue_settings(&gateway, service);
+        let (queue_layer, queue) =
+            layer::PlacedQueueLayer::pair(settings, gateway.gates[service].clone(), self.index, self.clock.clone());
         let config = LinkConfig {
             address: address.to_owned(),
-            gateway: self.gateway.home.gateway.clone(),
-            incarnation: self.gateway.home.incarnation,
-            push_address: self.gateway.home.address.clone(),
+            gateway: gateway.home.gateway.clone(),
+            incarnation: gateway.home.incarnation,
+            push_address: gateway.home.address.clone(),
         };
         let events = queue.clone();
         let link: LinkHandle<layer::Place> = Link::spawn(config, self.clock.clone(), move |event| match event {
-            LinkEvent::Connected => events.set_places(places),
+            LinkEvent::Connected => events.set_places(queue_settings(&gateway, service).max_in_flight),
             LinkEvent::Grants(grants) => events.set_places(grants),
             LinkEvent::Lost => events.refuse_all(crate::admission::Cause::NoInstance),
         });
@@ -152,9 +140,25 @@ impl Worker {
         self.table.load_full()
     }
 
-    /// Puts another policy in force.
+    /// Puts another policy in force. The queues follow within a [`TICK`], on the worker's own thread, so that nothing
+    /// comes between a look at a link's grants and the places.
     pub fn set_table(&self, table: Table) {
+        self.counters.know(table.policy.businesses.iter().map(|business| business.code));
         self.table.store(Arc::new(table));
+        self.table_is_new.store(true, Ordering::Release);
+    }
+
+    /// Gives the queues the sizes of the policy in force. Places that an instance granted are its own to change.
+    fn resize(&self) {
+        for (at, instances) in self.instances().iter().enumerate() {
+            let settings = queue_settings(&self.gateway, at);
+            for instance in instances {
+                instance.queue().set_capacity(settings.capacity);
+                if instance.link().grants().is_none() {
+                    instance.queue().set_places(settings.max_in_flight);
+                }
+            }
+        }
     }
 
     /// Everything that waits or is in flight, of all services.
@@ -183,6 +187,9 @@ impl Worker {
     }
 
     fn tick(&self, now: Timestamp, count: u64) {
+        if self.table_is_new.swap(false, Ordering::Acquire) {
+            self.resize();
+        }
         for instance in self.instances().iter().flatten() {
             instance.queue().expire(now);
             instance.link().set_waiting(instance.queue().waiting());
@@ -198,6 +205,17 @@ impl Worker {
             self.heartbeats.scan(now, tolerance, |silent| silent.end(Ending::Close(Reason::HeartbeatLost)));
         }
     }
+}
+
+/// Totals in the policy are for the gateway; each worker and instance has its part.
+fn queue_settings(gateway: &Gateway, service: usize) -> layer::QueueSettings {
+    let service = &gateway.services[service];
+    let part = |total: usize| total.div_ceil((gateway.workers * service.instances.len()).max(1));
+    let policy = gateway.store.current();
+    let rules = policy.services.iter().find(|rules| rules.name == service.name);
+    let (capacity, max_in_flight) =
+        rules.map_or((0, 1), |rules| (part(rules.queue.capacity), part(rules.queue.max_in_flight)));
+    layer::QueueSettings { capacity, max_in_flight }
 }
 
 impl fmt::Debug for Worker {

@@ -5,7 +5,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -21,10 +24,15 @@ use crate::{
 /// What the queue's services, places and handles share.
 pub(super) struct Shared {
     state: Mutex<State>,
+    /// When the oldest waiting request arrived, [`NOBODY`] for none; read by other threads than the queue's own.
+    oldest_nanos: AtomicU64,
     gate: Arc<Gate>,
     shard: usize,
     clock: Clock,
 }
+
+/// No request waits: no arrival is later.
+const NOBODY: u64 = u64::MAX;
 
 struct State {
     line: Line<Option<Waker>>,
@@ -54,7 +62,7 @@ type Wakers = Vec<Waker>;
 impl Shared {
     pub(super) fn new(capacity: usize, places: usize, gate: Arc<Gate>, shard: usize, clock: Clock) -> Self {
         let state = State { line: Line::new(capacity), settled: BTreeMap::new(), in_flight: 0, places };
-        Self { state: Mutex::new(state), gate, shard, clock }
+        Self { state: Mutex::new(state), oldest_nanos: AtomicU64::new(NOBODY), gate, shard, clock }
     }
 
     /// Gives an arriving request a place, puts it in line, or refuses it.
@@ -252,6 +260,11 @@ impl QueueHandle {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// How many requests may wait from now on; those that wait already stay.
+    pub fn set_capacity(&self, capacity: usize) {
+        self.0.state().line.set_capacity(capacity);
+    }
+
     /// Refuses what has waited past its deadline, and tells the gate whether all places are taken. To be called about
     /// every 10 ms.
     pub fn expire(&self, now: Timestamp) {
@@ -261,6 +274,7 @@ impl QueueHandle {
             wakers.extend(self.0.settle(&mut state, now, left, Some(Cause::Expired)));
         }
         state.line.observe(now);
+        self.0.oldest_nanos.store(state.line.oldest().map_or(NOBODY, Timestamp::as_nanos), Relaxed);
         self.0.gate.observe_limit(self.0.shard, state.at_limit());
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
@@ -276,13 +290,14 @@ impl QueueHandle {
             wakers.extend(self.0.settle(&mut state, now, left, Some(cause)));
         }
         state.line.observe(now);
+        self.0.oldest_nanos.store(NOBODY, Relaxed);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// The age of the oldest waiting request; zero if none waits.
+    /// The age of the oldest request that waited at the last [`QueueHandle::expire`]; zero if none did. Takes no lock.
     pub fn oldest_waiting(&self, now: Timestamp) -> Duration {
-        self.0.state().line.oldest().map_or(Duration::ZERO, |arrived| now.since(arrived))
+        now.since(Timestamp::from_nanos(self.0.oldest_nanos.load(Relaxed)))
     }
 
     /// How many wait.

@@ -120,6 +120,7 @@ fn a_waiting_request_is_refused_when_its_deadline_passes() {
     let world = World::new(2);
     let _held = place(&mut world.call(5));
     let mut call = world.wait(5);
+    world.handle.expire(world.clock.now());
     world.clock.advance(500 * MILLI);
     assert_eq!(world.handle.oldest_waiting(world.clock.now()), 500 * MILLI);
     world.handle.expire(world.clock.now());

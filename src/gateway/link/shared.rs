@@ -214,8 +214,10 @@ impl<G: Guard> Shared<G> {
         let now = self.clock.now();
         let mut released = Released::default();
         let mut state = self.lock();
-        state.cut = answers.cut.map_or(state.cut, Cut::from_bits);
-        state.cut_at = now;
+        // Only a cut that is sent again binds for longer.
+        if let Some(cut) = answers.cut {
+            (state.cut, state.cut_at) = (Cut::from_bits(cut), now);
+        }
         let grants = answers.grants.map(|grants| grants as usize);
         state.grants = grants.or(state.grants);
         for answer in answers.answers {
@@ -320,5 +322,22 @@ impl<G: Guard> Stream for Outgoing<G> {
         }
         (state.told_waiting, state.tell_waiting) = (state.waiting, false);
         Poll::Ready(Some(pb::Calls { calls, waiting: state.waiting, caller }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_binds_for_a_second_and_answers_without_one_do_not_prolong_it() {
+        let clock = Clock::manual(Timestamp::ZERO);
+        let shared = Shared::<()>::new(clock.clone());
+        shared.receive(pb::Answers { cut: Some(7), ..pb::Answers::default() });
+        clock.advance(CUT_BINDS_FOR);
+        shared.receive(pb::Answers::default());
+        assert_eq!(shared.instance_cut(clock.now()), Cut::from_bits(7));
+        clock.advance(Duration::from_nanos(1));
+        assert_eq!(shared.instance_cut(clock.now()), Cut::OPEN);
     }
 }
