@@ -1,5 +1,5 @@
-//! Coarse deadlines, cheaper than a timer each: a slot holds a point in time and a waker, and one sweep every few dozen
-//! milliseconds wakes what is due.
+//! Coarse deadlines, cheaper than a timer each: a slot holds a point in time and a waker, and a sweep with every tick of
+//! the worker wakes what is due.
 
 use std::{
     future::Future,
@@ -11,6 +11,12 @@ use std::{
 use slab::Slab;
 
 use crate::clock::Timestamp;
+
+/// What one sweep wakes at most: a few milliseconds of work.
+const MAX_WOKEN: usize = 64;
+
+/// An empty table above this size is given back.
+const KEEP_SLOTS: usize = 1024;
 
 /// The deadlines of one worker. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -38,13 +44,20 @@ impl Deadlines {
         Deadline { deadlines: self.clone(), key }
     }
 
-    /// Wakes everything whose time has come; called by the worker's tick.
+    /// Wakes what is due, at most [`MAX_WOKEN`] of it: what is woken writes a last frame, and nobody who is served must
+    /// wait for thousands of these. Called by the worker's tick; the rest is due with the next one.
     pub fn sweep(&self, now: Timestamp) {
         let mut due = Vec::new();
-        for (_, slot) in self.slots().iter_mut().filter(|(_, slot)| !slot.due && slot.at <= now) {
+        let mut slots = self.slots();
+        // A storm of connections must not leave its table behind.
+        if slots.is_empty() && slots.capacity() > KEEP_SLOTS {
+            slots.shrink_to_fit();
+        }
+        for (_, slot) in slots.iter_mut().filter(|(_, slot)| !slot.due && slot.at <= now).take(MAX_WOKEN) {
             slot.due = true;
             due.extend(slot.waker.take());
         }
+        drop(slots);
         due.into_iter().for_each(Waker::wake);
     }
 

@@ -225,11 +225,13 @@ where
                 Self::Talking(future) => return future.as_mut().poll(cx),
                 Self::Silent(silent) => {
                     let Some(waiting) = silent else { return Poll::Ready(Err(Rejection::Gone)) };
-                    if ready!(waiting.poll_first_byte(cx)) {
-                        let silent = silent.take().expect("it was there a line ago");
-                        *self = Self::Talking(Box::pin(handshake::run(silent)));
-                    } else {
-                        return Poll::Ready(Err(Rejection::Gone));
+                    match ready!(waiting.poll_first_byte(cx)) {
+                        FirstByte::Gone => return Poll::Ready(Err(Rejection::Gone)),
+                        FirstByte::TooLate => return Poll::Ready(Err(waiting.turn_away())),
+                        FirstByte::Received => {
+                            let silent = silent.take().expect("it was there a line ago");
+                            *self = Self::Talking(Box::pin(handshake::run(silent)));
+                        }
                     }
                 }
             }
@@ -237,15 +239,32 @@ where
     }
 }
 
+/// How the silence ends.
+enum FirstByte {
+    Received,
+    TooLate,
+    Gone,
+}
+
 impl<S> Silent<S> {
-    /// `true` as soon as there is something to do: a byte, or the deadline. `false` if the client has gone.
-    fn poll_first_byte(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    fn poll_first_byte(&mut self, cx: &mut Context<'_>) -> Poll<FirstByte> {
         if Pin::new(&mut self.deadline).poll(cx).is_ready() {
-            return Poll::Ready(true);
+            return Poll::Ready(FirstByte::TooLate);
         }
         let mut byte = [0];
         let received = ready!(self.accepted.socket.poll_peek(cx, &mut ReadBuf::new(&mut byte)));
-        Poll::Ready(received.is_ok_and(|bytes| bytes > 0))
+        let spoke = received.is_ok_and(|bytes| bytes > 0);
+        Poll::Ready(if spoke { FirstByte::Received } else { FirstByte::Gone })
+    }
+
+    /// Tells a client that never spoke. There is nothing unread that could reset the connection, so the socket need not
+    /// be held until the client has read why; thousands may come here at the same time.
+    fn turn_away(&self) -> Rejection {
+        let rejection = Rejection::Handshake(Reason::HandshakeTimeout);
+        if let Some(told) = rejection.told() {
+            handshake::say(&self.accepted.socket, &told);
+        }
+        rejection
     }
 }
 

@@ -36,8 +36,6 @@ use crate::{
 pub const TICK: Duration = Duration::from_millis(10);
 /// Clients refused at the door whose sockets are held until they have read why; those beyond are closed at once.
 const MAX_FAREWELLS: usize = 256;
-/// Ticks between two sweeps of the coarse deadlines.
-const DEADLINE_TICKS: u64 = 10;
 /// Ticks between two scans of the heartbeats.
 const HEARTBEAT_TICKS: u64 = 100;
 
@@ -195,9 +193,7 @@ impl Worker {
             instance.link().set_waiting(instance.queue().waiting());
             instance.link().sweep(now);
         }
-        if count.is_multiple_of(DEADLINE_TICKS) {
-            self.deadlines.sweep(now);
-        }
+        self.deadlines.sweep(now);
         if count.is_multiple_of(HEARTBEAT_TICKS) {
             // Each worker does it, because each may be the only one.
             self.gateway.update_spread();

@@ -158,7 +158,7 @@ async fn unknown_kinds_are_skipped_below_128_and_refused_from_there() {
 async fn bodies_that_are_not_their_message_are_malformed() {
     let mut attacked = Attacked::patient().await;
     attacked.refuses_before_login(&frame(Kind::Hello as u8, GARBAGE), Reason::Malformed).await;
-    for kind in [Kind::Request, Kind::PushAck] {
+    for kind in [Kind::Request, Kind::PushAck, Kind::Ping] {
         attacked.refuses_after_login(&frame(kind as u8, GARBAGE), Reason::Malformed).await;
     }
 }

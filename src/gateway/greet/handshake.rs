@@ -258,20 +258,26 @@ fn known(received: Received) -> Result<(), Rejection> {
     }
 }
 
-/// Tells a client that was refused before its permit. It has not spoken yet, so the frame goes out as plain TCP reads
-/// it. The socket is held until the client has read it, for a bounded number of clients.
-pub fn refuse_at_the_door(worker: &Arc<Worker>, refused: Refused<Accepted>, told: &crate::pb::client::Refused) {
+/// Says `Refused` to a client whose transport is not known, as plain TCP reads it, in one try: a socket that does not
+/// even take the first bytes has nobody behind it. Whether it took them.
+pub(super) fn say(socket: &TcpStream, told: &crate::pb::client::Refused) -> bool {
     let mut bytes = BytesMut::new();
     encode_control(&mut bytes, Kind::Refused, told);
-    // A socket that does not even take the first bytes has nobody behind it.
-    if refused.request.socket.try_write(&bytes).is_err() {
+    socket.try_write(&bytes).is_ok()
+}
+
+/// Tells a client that was refused before its permit. Its `Hello` is on the way, so the socket is held until the client
+/// has read why, for a bounded number of clients.
+pub fn refuse_at_the_door(worker: &Arc<Worker>, refused: Refused<Accepted>, told: &crate::pb::client::Refused) {
+    let socket = refused.request.socket;
+    if !say(&socket, told) {
         return;
     }
     let Ok(farewell) = worker.farewells.clone().try_acquire_owned() else { return };
     let deadline = worker.deadlines.at(worker.clock.now() + LEAVE_TIME);
     let mut handshake = Handshake { input: BytesMut::new(), deadline, worker: worker.clone() };
     tokio::spawn(async move {
-        handshake.leave(&mut Transport::raw(refused.request.socket)).await;
+        handshake.leave(&mut Transport::raw(socket)).await;
         drop(farewell);
     });
 }

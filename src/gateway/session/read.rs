@@ -119,8 +119,9 @@ impl Session {
         match frame.kind {
             Kind::Request => self.request(frame, batch, scratch),
             Kind::Ping => {
+                let _: pb::Ping = frame.message()?;
                 self.pong_due = true;
-                frame.message::<pb::Ping>().map(drop).map_err(Into::into)
+                Ok(())
             }
             Kind::PushAck => frame.message::<pb::PushAck>().map(drop).map_err(Into::into),
             Kind::Pong => Ok(()),
