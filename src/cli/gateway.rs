@@ -108,7 +108,10 @@ pub(super) async fn run_gateway(
     let running = gateway::start(config).await.map_err(not_started)?;
     anstream::eprintln!("{}", banner(&running, workers));
     anstream::eprintln!("{}", then(&running.addresses));
-    stop.cancelled().await;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = running.failed() => return Err(Error::failed("a thread of the gateway ended; the log says why")),
+    }
     anstream::eprintln!("draining; a second signal ends it at once");
     running.shutdown().await;
     Ok(())

@@ -30,6 +30,7 @@ pub mod scratch;
 pub mod session;
 pub mod stack;
 pub mod transport;
+mod windows;
 pub mod worker;
 
 use std::{
