@@ -40,7 +40,7 @@ pub struct Listen {
     /// Where clients connect, over TCP and WebSocket alike.
     #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDR")]
     listen: SocketAddr,
-    /// Where metrics, health and the dashboard are.
+    /// Where health, metrics and status are.
     #[arg(long, default_value = "127.0.0.1:7401", value_name = "ADDR")]
     admin: SocketAddr,
     /// Where logic services push messages to users.
@@ -67,14 +67,16 @@ impl Listen {
             workers: self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
             services,
             policy,
-            priority_key: random_key(),
+            priority_key: random_key()?,
         })
     }
 }
 
-/// Nobody outside the process may be able to work out which user comes first.
-fn random_key() -> [u8; 16] {
-    fastrand::u128(..).to_ne_bytes()
+/// Nobody outside the process may be able to work out which user comes first, so the system's own randomness it is.
+fn random_key() -> Result<[u8; 16], Error> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).map_err(|error| Error::failed(format!("the system gives no random bytes: {error}")))?;
+    Ok(key)
 }
 
 fn parse_service(text: &str) -> Result<ServiceAddresses, String> {
@@ -108,7 +110,10 @@ pub(super) async fn run_gateway(
     let running = gateway::start(config).await.map_err(not_started)?;
     anstream::eprintln!("{}", banner(&running, workers));
     anstream::eprintln!("{}", then(&running.addresses));
-    stop.cancelled().await;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = running.failed() => return Err(Error::failed("a thread of the gateway ended; the log says why")),
+    }
     anstream::eprintln!("draining; a second signal ends it at once");
     running.shutdown().await;
     Ok(())

@@ -30,6 +30,7 @@ pub mod scratch;
 pub mod session;
 pub mod stack;
 pub mod transport;
+mod windows;
 pub mod worker;
 
 use std::{
@@ -69,9 +70,6 @@ use crate::{
     registry::{Home, Registry},
     wire::Reason,
 };
-
-/// Devices that one user may have connected here.
-const MAX_DEVICES: usize = 16;
 
 /// For how long a client may go by the cuts that it was told.
 const CUTS_HOLD: Duration = Duration::from_secs(1);
@@ -134,7 +132,7 @@ impl Gateway {
             clock: Clock::system(),
             store: Arc::new(store),
             priority_key: PriorityKey(config.priority_key),
-            roster: Roster::new(MAX_DEVICES),
+            roster: Roster::default(),
             registry,
             budget: ByteBudget::new(policy.connections.outgoing_bytes_total),
             limits: LimitHandle::new(limits(&policy.connections)),

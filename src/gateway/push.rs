@@ -23,6 +23,9 @@ use crate::{
 /// The most pushes in one batch.
 const MAX_BATCH: usize = 4096;
 
+/// Pushes of a batch that are handed on before others have their turn on the same thread.
+const PUSHES_PER_TURN: usize = 64;
+
 /// Serves `dagor.service.v1.Gateway`.
 #[derive(Clone)]
 pub struct PushService {
@@ -35,16 +38,22 @@ impl PushService {
         Self { gateway }
     }
 
-    fn batch(&self, batch: Pushes) -> Result<PushResults, Status> {
+    async fn batch(&self, batch: Pushes) -> Result<PushResults, Status> {
         if batch.pushes.len() > MAX_BATCH {
             return Err(Status::invalid_argument(format!("a batch holds at most {MAX_BATCH} pushes")));
         }
         let policy = self.gateway.store.current();
-        let results = batch.pushes.into_iter().map(|push| self.push(push, &policy)).collect();
+        let mut results = Vec::with_capacity(batch.pushes.len());
+        for push in batch.pushes {
+            results.push(self.push(push, &policy).await);
+            if results.len().is_multiple_of(PUSHES_PER_TURN) {
+                tokio::task::yield_now().await;
+            }
+        }
         Ok(PushResults { results })
     }
 
-    fn push(&self, push: PushMessage, policy: &Policy) -> PushResult {
+    async fn push(&self, push: PushMessage, policy: &Policy) -> PushResult {
         let business = policy.business_named(&push.business).map(|business| business.code);
         let (Some(business), Some(target)) = (business, push.target) else { return invalid() };
         let mut body = BytesMut::new();
@@ -60,7 +69,7 @@ impl PushService {
         };
         match target {
             Target::User(user) => delivery.to_user(&user, &push.device),
-            Target::Everyone(_) => delivery.to_everyone(),
+            Target::Everyone(_) => delivery.to_everyone().await,
         }
     }
 }
@@ -88,13 +97,15 @@ impl Delivery<'_> {
         self.to(&connections).result()
     }
 
-    fn to_everyone(&self) -> PushResult {
+    /// A shard at a time, with others' turns between them.
+    async fn to_everyone(&self) -> PushResult {
         let mut total = Tally::default();
         let mut connections = Vec::new();
         for shard in 0..self.gateway.roster.shards() {
             connections.clear();
             self.gateway.roster.copy_shard(shard, &mut connections);
             total.add(&self.to(&connections));
+            tokio::task::yield_now().await;
         }
         total.result()
     }
@@ -141,7 +152,10 @@ impl gateway_server::Gateway for PushService {
     async fn push(&self, request: Request<Streaming<Pushes>>) -> Result<Response<Self::PushStream>, Status> {
         let service = self.clone();
         // One batch in, one result out: the stream itself holds the sender back.
-        let results = request.into_inner().map(move |batch| service.batch(batch?));
+        let results = request.into_inner().then(move |batch| {
+            let service = service.clone();
+            async move { service.batch(batch?).await }
+        });
         Ok(Response::new(Box::pin(results)))
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use super::{
     connection::{Connection, Ending},
     porch,
     push::PushService,
+    windows,
     worker::{TICK, Worker},
 };
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     pb::service::gateway_server::GatewayServer,
     policy,
     registry::{Home, MemoryRegistry},
+    service::batch::MAX_MESSAGE_BYTES,
     wire::Reason,
 };
 
@@ -75,14 +77,17 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
     };
     let gateway = Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home);
     let stop = CancellationToken::new();
-    let (workers, threads) = start_workers(&gateway, clients, &stop)?;
+    // Until everything runs, whatever fails ends what runs already.
+    let unfinished = stop.clone().drop_guard();
+    let (workers, mut threads) = start_workers(&gateway, clients, &stop)?;
     assert!(gateway.running.set(workers).is_ok(), "workers are started once");
+    threads.push(windows::spawn(gateway.clone(), stop.clone()).map_err(StartError::Worker)?);
     let tasks = vec![
-        until(&stop, tick_gates(gateway.clone())),
         until(&stop, follow_policy(gateway.clone())),
         until(&stop, admin::serve(admin_listener, gateway.clone())),
         until(&stop, serve_pushes(push_listener, gateway.clone())),
     ];
+    unfinished.disarm();
     Ok(Running { gateway, addresses, stop, tasks, workers: threads })
 }
 
@@ -165,15 +170,19 @@ fn work(
         Ok(started) => started,
         Err(error) => return drop(ready.send(Err(error))),
     };
+    // However the thread ends, a gateway with a part of its workers is worth less than one that is started again.
+    let _stops_all = stop.clone().drop_guard();
     runtime.block_on(async {
         let worker = Worker::new(index, gateway);
         worker.connect();
-        let ticks = tokio::spawn(worker.clone().tick_forever());
-        let porch = tokio::spawn(porch::open(worker.clone(), listener));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(worker.clone().tick_forever());
+        tasks.spawn(porch::open(worker.clone(), listener));
         drop(ready.send(Ok(worker)));
-        stop.cancelled().await;
-        ticks.abort();
-        porch.abort();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Some(ended) = tasks.join_next() => tracing::error!(worker = index, ?ended, "a task that serves ended"),
+        }
     });
 }
 
@@ -182,21 +191,6 @@ fn until(stop: &CancellationToken, task: impl Future<Output = ()> + Send + 'stat
     tokio::spawn(async move {
         stop.run_until_cancelled(task).await;
     })
-}
-
-/// Closes the gates' windows. One task for all gates, so that each has one owner.
-async fn tick_gates(gateway: Arc<Gateway>) {
-    let mut interval = tokio::time::interval(TICK);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        let now = gateway.clock.now();
-        for (service, gate) in gateway.gates.iter().enumerate() {
-            let waiting = gateway.worker_list().iter().map(|worker| worker.oldest_waiting(service, now));
-            gate.tick(now, waiting.max().unwrap_or_default());
-        }
-        gateway.own_gate.tick(now);
-    }
 }
 
 async fn follow_policy(gateway: Arc<Gateway>) {
@@ -212,7 +206,7 @@ async fn follow_policy(gateway: Arc<Gateway>) {
 }
 
 async fn serve_pushes(listener: tokio::net::TcpListener, gateway: Arc<Gateway>) {
-    let service = GatewayServer::new(PushService::new(gateway));
+    let service = GatewayServer::new(PushService::new(gateway)).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let incoming = TcpListenerStream::new(listener);
     if let Err(error) = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await {
         tracing::error!(%error, "the push service ended");
@@ -220,6 +214,12 @@ async fn serve_pushes(listener: tokio::net::TcpListener, gateway: Arc<Gateway>) 
 }
 
 impl Running {
+    /// Completes if a thread of the gateway ends although nobody called [`Running::shutdown`]; all of them end then, and
+    /// only a new start helps.
+    pub async fn failed(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Drains and stops: not ready any more, clients are told to move, what is in flight is finished, routes are
     /// removed. Takes at most the policy's `drain` and a moment.
     pub async fn shutdown(self) {

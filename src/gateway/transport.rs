@@ -19,6 +19,9 @@ use crate::wire::{
 /// collected; so this only keeps its header honest.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
+/// The WebSocket close code of a client that gives none.
+const NORMAL_CLOSURE: u16 = 1000;
+
 /// A client's socket.
 #[derive(Debug)]
 pub struct Transport {
@@ -33,6 +36,8 @@ enum Framing {
         decoder: Decoder,
         /// The beginning of a WebSocket header whose end has not been read.
         partial: Option<Box<BytesMut>>,
+        /// The code of the client's close, which is to be sent back.
+        closing: Option<u16>,
     },
 }
 
@@ -55,18 +60,13 @@ impl Transport {
 
     /// Frames in binary WebSocket messages, after the upgrade.
     pub fn websocket(socket: TcpStream) -> Self {
-        Self { socket, framing: Framing::WebSocket { decoder: Decoder::default(), partial: None } }
-    }
-
-    /// Which one it is, for metrics and logs.
-    pub const fn name(&self) -> &'static str {
-        match self.framing {
-            Framing::Raw => "tcp",
-            Framing::WebSocket { .. } => "websocket",
-        }
+        Self { socket, framing: Framing::WebSocket { decoder: Decoder::default(), partial: None, closing: None } }
     }
 
     /// Reads once and appends the frames' bytes to `input`. Answers to the transport's own pings go to `scratch.framed`.
+    ///
+    /// A client's close ends the stream only with the next read, so that what came before it is taken first. The close
+    /// in return (RFC 6455 §5.5.1) goes to `scratch.framed`, behind all of `scratch.output`.
     ///
     /// # Errors
     ///
@@ -79,12 +79,16 @@ impl Transport {
     ) -> Poll<io::Result<Received>> {
         match &mut self.framing {
             Framing::Raw => poll_read(&self.socket, cx, input),
-            Framing::WebSocket { decoder, partial } => {
+            Framing::WebSocket { decoder, .. } if decoder.is_closed() => {
+                self.answer_close(scratch);
+                Poll::Ready(Ok(Received::End))
+            }
+            Framing::WebSocket { decoder, partial, closing } => {
                 let mut raw = partial.take().map_or_else(|| std::mem::take(&mut scratch.raw), |partial| *partial);
                 make_room(&mut raw);
                 let mut result = poll_read(&self.socket, cx, &mut raw);
                 if let Poll::Ready(Ok(Received::Bytes)) = result {
-                    result = Poll::Ready(Ok(unwrap(decoder, &mut raw, input, &mut scratch.framed)));
+                    result = Poll::Ready(Ok(unwrap(decoder, &mut raw, input, &mut scratch.framed, closing)));
                 }
                 if !raw.is_empty() {
                     *partial = Some(Box::new(BytesMut::from(&raw[..])));
@@ -93,6 +97,15 @@ impl Transport {
                 scratch.raw = raw;
                 result
             }
+        }
+    }
+
+    fn answer_close(&mut self, scratch: &mut Scratch) {
+        if let Framing::WebSocket { closing, .. } = &mut self.framing
+            && let Some(code) = closing.take()
+        {
+            wrap(&mut scratch.output, &mut scratch.framed);
+            websocket::put_close(&mut scratch.framed, code, "");
         }
     }
 
@@ -194,15 +207,48 @@ fn wrap(output: &mut BytesMut, out: &mut BytesMut) {
 }
 
 /// Takes the WebSocket framing off.
-fn unwrap(decoder: &mut Decoder, raw: &mut BytesMut, input: &mut BytesMut, control: &mut BytesMut) -> Received {
+fn unwrap(
+    decoder: &mut Decoder,
+    raw: &mut BytesMut,
+    input: &mut BytesMut,
+    control: &mut BytesMut,
+    closing: &mut Option<u16>,
+) -> Received {
     loop {
         match decoder.decode(raw, input, MAX_MESSAGE_BYTES) {
             Ok(None) => return Received::Bytes,
             Ok(Some(Event::Ping(payload))) => websocket::put_pong(control, &payload),
             Ok(Some(Event::Pong)) => {}
-            Ok(Some(Event::Close { .. })) => return Received::End,
+            Ok(Some(Event::Close { code })) => *closing = Some(code.unwrap_or(NORMAL_CLOSURE)),
             Err(FrameError::TooLarge { .. }) => return Received::Malformed(Reason::TooLarge),
             Err(_) => return Received::Malformed(Reason::Malformed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_before_a_close_is_taken_and_the_close_is_answered_behind_everything() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut transport = Transport::websocket(listener.accept().await.unwrap().0);
+        // A binary message "hi", a close with the code 1001, and bytes that mean nothing any more; the key is zero.
+        client.write_all(b"\x82\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe9more").await.unwrap();
+        let (mut input, mut scratch) = (BytesMut::new(), Scratch::default());
+        let first = poll_fn(|cx| transport.poll_receive(cx, &mut input, &mut scratch)).await.unwrap();
+        assert_eq!((first, &input[..], &scratch.framed[..]), (Received::Bytes, &b"hi"[..], &b""[..]));
+        scratch.output.put_slice(b"reply");
+        let second = poll_fn(|cx| transport.poll_receive(cx, &mut input, &mut scratch)).await.unwrap();
+        assert_eq!(
+            (second, &transport.framed(&mut scratch)[..]),
+            (Received::End, &b"\x82\x05reply\x88\x02\x03\xe9"[..])
+        );
     }
 }

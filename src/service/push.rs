@@ -9,11 +9,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Endpoint};
 
-use super::desk::lock;
+use super::{
+    batch::{MAX_PAYLOAD_BYTES, take_batch},
+    desk::lock,
+};
 use crate::{
     id::Incarnation,
     pb::service::{self as pb, gateway_client::GatewayClient},
@@ -21,7 +25,7 @@ use crate::{
 
 /// Pushes that wait for the link to a gateway; more wait in their callers.
 const WAITING_PUSHES: usize = 1024;
-/// Pushes that travel in one batch.
+/// Pushes that are taken at once; those that are large in sum travel in several batches.
 const BATCH_PUSHES: usize = 256;
 /// Batches without a result; more wait.
 const BATCHES_IN_FLIGHT: usize = 16;
@@ -128,6 +132,9 @@ impl PushClient {
     ///
     /// When it was not written, or nobody knows.
     pub async fn push(&self, push: Push) -> Result<Pushed, PushError> {
+        if push.0.encoded_len() > MAX_PAYLOAD_BYTES {
+            return Err(PushError::Invalid);
+        }
         let (result, outcome) = oneshot::channel();
         let sent = async {
             self.outgoing.send(Outgoing { message: push.0, result }).await.map_err(|_| PushError::Unreachable)?;
@@ -181,15 +188,20 @@ impl PushLink {
     /// Sends batches and hands out results until the stream or the client is gone. What has no result then is unknown:
     /// its sender is dropped.
     async fn run(mut self, first: Outgoing, waiting: &mut mpsc::Receiver<Outgoing>) {
-        let mut batch = vec![first];
+        let mut ready = VecDeque::from([first]);
+        let mut received = Vec::new();
         loop {
-            if !batch.is_empty() && self.send(&mut batch).await.is_err() {
-                return;
-            }
             let may_send = self.in_flight.len() < BATCHES_IN_FLIGHT;
+            if may_send && !ready.is_empty() {
+                if self.send(take_batch(&mut ready, |outgoing| outgoing.message.encoded_len())).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             tokio::select! {
-                received = waiting.recv_many(&mut batch, BATCH_PUSHES), if may_send => {
-                    if received == 0 { return self.finish().await }
+                count = waiting.recv_many(&mut received, BATCH_PUSHES), if may_send => {
+                    if count == 0 { return self.finish().await }
+                    ready.extend(received.drain(..));
                 }
                 results = self.results.message() => match results {
                     Ok(Some(results)) => self.settle(results),
@@ -199,8 +211,8 @@ impl PushLink {
         }
     }
 
-    async fn send(&mut self, batch: &mut Vec<Outgoing>) -> Result<(), mpsc::error::SendError<pb::Pushes>> {
-        let (pushes, results) = batch.drain(..).map(|outgoing| (outgoing.message, outgoing.result)).unzip();
+    async fn send(&mut self, batch: Vec<Outgoing>) -> Result<(), mpsc::error::SendError<pb::Pushes>> {
+        let (pushes, results) = batch.into_iter().map(|outgoing| (outgoing.message, outgoing.result)).unzip();
         self.in_flight.push_back(results);
         self.batches.send(pb::Pushes { pushes }).await
     }
@@ -284,5 +296,17 @@ impl Gateways {
         let gateway = Arc::new(Gateway { name, incarnation, push_address, pushes });
         known.push(Arc::downgrade(&gateway));
         gateway
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_push_that_no_gateway_would_take_is_not_even_sent() {
+        let client = PushClient::new("127.0.0.1:1");
+        let push = Push::to_user("mia", "notice", vec![0; MAX_PAYLOAD_BYTES]);
+        assert_eq!(client.push(push).await, Err(PushError::Invalid));
     }
 }

@@ -56,23 +56,6 @@ pub enum FrameError {
     },
 }
 
-impl FrameError {
-    /// The code to close with.
-    pub const fn close_code(self) -> u16 {
-        match self {
-            Self::Text => 1003,
-            Self::TooLarge { .. } => 1009,
-            Self::Unmasked
-            | Self::ReservedBits
-            | Self::Opcode(_)
-            | Self::Control
-            | Self::Fragment
-            | Self::Length
-            | Self::Close => 1002,
-        }
-    }
-}
-
 /// Where a connection stands between two reads.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {

@@ -1,4 +1,10 @@
 //! The opening handshake: one HTTP request of bounded size in, one response out.
+//!
+//! As long as logins prove nothing, a page from elsewhere could log in as anybody through the browser of somebody who runs
+//! a gateway. Browsers say where a page comes from, so an `Origin` that is not this machine is refused; so are `null` and
+//! `file://`, which any sandboxed or saved page has. Programs other than browsers send no `Origin` and are let in.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -36,6 +42,9 @@ pub enum UpgradeError {
     /// HTTP that does not ask for a WebSocket.
     #[error("this port speaks WebSocket only")]
     NotWebSocket,
+    /// A page that was not loaded from this machine.
+    #[error("pages from elsewhere may not connect here")]
+    Origin,
     /// A version other than 13.
     #[error("this port speaks WebSocket version 13 only")]
     Version,
@@ -63,6 +72,9 @@ impl Upgrade {
             return Err(UpgradeError::Malformed("a WebSocket starts with GET and HTTP/1.1"));
         }
         let key = accepted_key(request.headers)?;
+        if !named(request.headers, "Origin").all(is_this_machine) {
+            return Err(UpgradeError::Origin);
+        }
         let offers_subprotocol =
             lists(request.headers, "Sec-WebSocket-Protocol", |name| name == SUBPROTOCOL.as_bytes());
         Ok(Some(Self { consumed, accept: derive_accept_key(key), offers_subprotocol }))
@@ -85,6 +97,7 @@ impl UpgradeError {
     pub fn response(&self) -> Bytes {
         let (status, headers) = match self {
             Self::TooLarge => ("431 Request Header Fields Too Large", "Connection: close\r\n"),
+            Self::Origin => ("403 Forbidden", "Connection: close\r\n"),
             Self::Malformed(_) => ("400 Bad Request", "Connection: close\r\n"),
             Self::NotWebSocket | Self::Version => (
                 "426 Upgrade Required",
@@ -123,6 +136,23 @@ fn accepted_key<'a>(headers: &[httparse::Header<'a>]) -> Result<&'a [u8], Upgrad
         .ok_or(UpgradeError::Malformed("Sec-WebSocket-Key must be 16 bytes in base64"))
 }
 
+/// Whether an origin is `http` or `https` from a loopback host, on any port.
+fn is_this_machine(origin: &[u8]) -> bool {
+    let Some((scheme, authority)) = std::str::from_utf8(origin).ok().and_then(|origin| origin.split_once("://")) else {
+        return false;
+    };
+    // The colons of an IPv6 address stand in brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (authority, "0"),
+    };
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_loopback = host == "localhost"
+        || host.parse().is_ok_and(|host: Ipv4Addr| host.is_loopback())
+        || in_brackets.is_some_and(|host| host.parse() == Ok(Ipv6Addr::LOCALHOST));
+    matches!(scheme, "http" | "https") && is_loopback && port.parse::<u16>().is_ok()
+}
+
 /// Whether this is the base64 of 16 bytes: 22 digits and two signs of padding.
 fn is_nonce(key: &[u8]) -> bool {
     let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
@@ -150,9 +180,9 @@ fn lists(headers: &[httparse::Header<'_>], name: &str, is: impl Fn(&[u8]) -> boo
 mod tests {
     use super::*;
 
-    /// The example of RFC 6455 §1.3.
+    /// The example of RFC 6455 §1.3, from a page on this machine.
     const REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: http://example.com\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: http://localhost:8080\r\n\
          Sec-WebSocket-Protocol: chat, dagor.v1\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
     fn parse(request: &str) -> Result<Option<Upgrade>, UpgradeError> {
@@ -203,6 +233,36 @@ mod tests {
         let old = parse(&REQUEST.replace("Version: 13", "Version: 8")).unwrap_err();
         assert_eq!((plain, old), (UpgradeError::NotWebSocket, UpgradeError::Version));
         assert_eq!((status(plain), status(old)), ("426".into(), "426".into()));
+    }
+
+    #[test]
+    fn only_pages_from_this_machine_may_connect() {
+        let from =
+            |origin: &str| parse(&REQUEST.replace("http://localhost:8080", origin)).map(|upgrade| upgrade.is_some());
+        for origin in
+            ["http://localhost", "https://127.0.0.1", "http://127.9.9.9:1", "https://[::1]", "http://[::1]:65535"]
+        {
+            assert_eq!(from(origin), Ok(true), "{origin}");
+        }
+        for origin in [
+            "http://example.com",
+            "http://localhost.example.com",
+            "http://127.0.0.1.example.com",
+            "http://192.0.2.1:80",
+            "http://[::2]",
+            "http://localhost:x",
+            "http://localhost/",
+            "http://localhost@example.com",
+            "ftp://localhost",
+            "file://",
+            "null",
+            "",
+            "http://localhost\r\nOrigin: http://example.com",
+        ] {
+            assert_eq!(from(origin), Err(UpgradeError::Origin), "{origin}");
+        }
+        assert_eq!(status(UpgradeError::Origin), "403");
+        assert!(parse(&REQUEST.replace("Origin: http://localhost:8080\r\n", "")).unwrap().is_some());
     }
 
     #[test]
