@@ -68,7 +68,7 @@ fn one_peer_does_not_take_the_places_of_others() {
 fn limits_change_while_permits_are_held() {
     let (mut call, handle) = keep(Limits { connections: 2, ..Limits::NONE });
     let held = [call(from("::1")).unwrap(), call(from("::1")).unwrap()];
-    handle.set(Limits { connections: 1, connections_per_ip: Some(1), ..Limits::NONE });
+    handle.set(Limits { connections: 1, connections_per_ip: Some(1) });
     assert!(call(from("::1")).is_err());
     drop(held);
     let counted = call(from("::1")).unwrap();
@@ -112,7 +112,7 @@ fn an_idle_clone_holds_no_place() {
 
 #[test]
 fn threads_that_race_for_places_never_get_more_than_there_are() {
-    let handle = LimitHandle::new(Limits { connections: 50, connections_per_ip: Some(60), ..Limits::NONE });
+    let handle = LimitHandle::new(Limits { connections: 50, connections_per_ip: Some(60) });
     let peer = IpAddr::from([192, 0, 2, 1]);
     let race = || (0..100).filter_map(|_| handle.try_acquire(peer).ok()).collect::<Vec<_>>();
     let permits = std::thread::scope(|scope| {
