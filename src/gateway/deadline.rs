@@ -44,7 +44,7 @@ impl Deadlines {
         Deadline { deadlines: self.clone(), key }
     }
 
-    /// Wakes what is due, at most [`MAX_WOKEN`] of it: what is woken writes a last frame, and nobody who is served must
+    /// Wakes what is due, at most 64 of it: what is woken writes a last frame, and nobody who is served must
     /// wait for thousands of these. Called by the worker's tick; the rest is due with the next one.
     pub fn sweep(&self, now: Timestamp) {
         let mut due = Vec::new();
