@@ -60,10 +60,7 @@ async fn a_faulty_policy_changes_nothing_and_shows_where_it_is_wrong() {
     assert!(failure.contains(&format!("policy.toml:{line}:12")), "{failure}");
     assert_eq!(status["policy"]["revision"], revision.to_string());
     let metrics = get(admin, "/metrics").await.1;
-    assert!(
-        metrics.contains("dagor_policy_failing 1") && metrics.contains("dagor_policy_refused_total 1"),
-        "{metrics}"
-    );
+    assert!(metrics.contains("dagor_policy_failing 1") && metrics.contains("dagor_policy_refused_total 1"), "{metrics}");
 
     fs::write(site.policy_path(), sound).unwrap();
     until("all is well again", || site.gateway().store.status().last_failure.is_none()).await;

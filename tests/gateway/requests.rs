@@ -1,7 +1,14 @@
-use dagor::{client::RequestError, clock::Clock, id::BusinessCode, pb::client::Outcome, wire::Reason};
+use dagor::{
+    client::RequestError,
+    clock::Clock,
+    id::BusinessCode,
+    pb::client::Outcome,
+    wire::Reason,
+};
 use std::time::Duration;
 
 use super::{
+
     site::{MESSAGE, MOMENTS, PAYMENT, Plan, Site, until, within},
     talker::{ending, request},
 };
@@ -143,10 +150,9 @@ async fn what_wants_no_reply_runs_and_gets_none() {
     assert_eq!(reply.id.0, 2);
     assert_eq!(site.script().started(), ["quiet", "loud"]);
     let refused = within("refusal", alice.request(MESSAGE, "refuse".into(), None)).await.unwrap_err();
-    assert!(
-        matches!(&refused, RequestError::Refused(verdict) if verdict.retry_after == Some(Duration::from_millis(70)))
-    );
+    assert!(matches!(&refused, RequestError::Refused(verdict) if verdict.retry_after == Some(Duration::from_millis(70))));
     assert!(!refused.may_have_run());
     drop(alice);
     site.end().await;
 }
+
