@@ -219,3 +219,50 @@ impl fmt::Debug for Worker {
         f.debug_struct("Worker").field("index", &self.index).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::{
+        gateway::{GatewayConfig, PolicySource},
+        id::Incarnation,
+        policy::{self, table::Balance},
+        registry::{Home, MemoryRegistry},
+    };
+
+    const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+    fn gateway() -> Arc<Gateway> {
+        let config = GatewayConfig {
+            name: "test".to_owned(),
+            clients: NOBODY,
+            admin: NOBODY,
+            push: NOBODY,
+            workers: 2,
+            services: vec![ServiceAddresses { name: "main".to_owned(), instances: vec![NOBODY, NOBODY] }],
+            policy: PolicySource::BuiltInDefault,
+            priority_key: [0; 16],
+        };
+        let store = config.policy.open(0).unwrap();
+        let home = Home { gateway: config.name.clone(), incarnation: Incarnation(1), address: String::new() };
+        Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home)
+    }
+
+    #[tokio::test]
+    async fn a_changed_policy_changes_the_places_of_each_instance_and_how_one_is_chosen() {
+        let gateway = gateway();
+        let worker = Worker::new(0, gateway.clone());
+        worker.connect();
+        let places = || worker.instances()[0].iter().map(|instance| instance.queue().places()).collect::<Vec<_>>();
+        assert_eq!((places(), worker.table().balance_of(0)), (vec![256; 2], Balance::UserHash));
+        let text = policy::DEFAULT_TOML
+            .replace("\nmax_in_flight = 1024\n", "\nmax_in_flight = 80\n")
+            .replace("\nbalance = \"user-hash\"\n", "\nbalance = \"least-loaded\"\n");
+        gateway.store.apply_text("changed.toml", &text, 1).unwrap();
+        worker.set_table(gateway.table());
+        worker.tick(worker.clock.now(), 1);
+        assert_eq!((places(), worker.table().balance_of(0)), (vec![20; 2], Balance::LeastLoaded));
+    }
+}
