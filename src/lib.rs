@@ -48,3 +48,8 @@ pub mod request;
 pub mod service;
 #[cfg(feature = "wire")]
 pub mod wire;
+
+/// Compiles the examples of the front page.
+#[cfg(all(doctest, feature = "service"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -19,16 +19,26 @@ const MAX_WAITING: usize = 65_536;
 /// How long to wait after the system had no file descriptor left.
 const OUT_OF_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(50);
 
+/// Connections accepted in a row. In a storm there is always another one, and without a break the worker would look at
+/// its other sockets only after thousands.
+const ACCEPTS_IN_A_ROW: u32 = 16;
+
 /// Accepts until the task is dropped. While nothing can be accepted, those who wait are served as ever.
 pub(super) async fn open(worker: Arc<Worker>, listener: TcpListener) {
     let mut stack = stack::connection_stack(&worker);
     let mut waiting = FuturesUnordered::new();
     let mut pause = Pause::default();
+    let mut accepts = 0;
     loop {
+        if accepts >= ACCEPTS_IN_A_ROW {
+            accepts = 0;
+            tokio::task::yield_now().await;
+        }
         tokio::select! {
             accepted = listener.accept(), if waiting.len() < MAX_WAITING && !pause.is_on() => match accepted {
                 Ok((socket, peer)) => {
                     pause.accepted();
+                    accepts += 1;
                     // A reply is written once and whole; holding it back for more would only delay it.
                     let _ = socket.set_nodelay(true);
                     waiting.push(stack.call(Accepted { socket, peer, arrived: worker.clock.now() }));
