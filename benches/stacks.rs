@@ -100,6 +100,8 @@ fn poll_once<S: Service<R>, R>(service: &mut S, request: R) -> Result<S::Respons
 }
 
 /// Measures calls with what `prepare` makes; making it, and dropping what comes back, is not measured.
+///
+/// A name that ends in "refused" says what must come back.
 fn bench<S: Service<R>, R>(c: &mut Criterion, name: &str, service: &mut S, mut prepare: impl FnMut() -> R) {
     c.bench_function(name, |b| {
         b.iter_batched(&mut prepare, |request| poll_once(service, request), BatchSize::SmallInput)
@@ -107,6 +109,7 @@ fn bench<S: Service<R>, R>(c: &mut Criterion, name: &str, service: &mut S, mut p
     let request = prepare();
     let mut result = None;
     let allocated = measure(|| result = Some(poll_once(service, black_box(request))));
+    assert_eq!(result.is_some_and(|result| result.is_err()), name.ends_with("refused"), "{name}");
     eprintln!("{:24}allocations: {}, {} bytes", "", allocated.count_total, allocated.bytes_total);
 }
 
@@ -196,6 +199,8 @@ fn greeting(user: &str, clock: &Clock) -> Greeting {
 
 fn logins(c: &mut Criterion) {
     let worker = worker();
+    // A bench logs in faster than anybody may.
+    worker.gateway.logins.set(f64::INFINITY, u32::MAX);
     let mut stack = stack::login_stack(&worker);
     let mut users = 0_u64;
     let mut another = || {
