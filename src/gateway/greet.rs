@@ -16,7 +16,7 @@ use tokio::{io::ReadBuf, net::TcpStream};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{connection::Connection, deadline::Deadline, presence::Presence, worker::Worker};
+use super::{connection::Connection, deadline::Deadline, establish::millis, presence::Presence, worker::Worker};
 use crate::{
     admission::Refusal,
     clock::Timestamp,
@@ -106,24 +106,27 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// The one place that turns a rejection into what the client is told. `None` if there is nobody to tell.
-    pub fn told(&self) -> Option<pb::Refused> {
-        let (reason, detail, retry_after) = match self {
-            Self::AtTheDoor(Refused { refusal, .. }) | Self::Refused(refusal) => {
-                (refusal.cause.into(), "", spread(refusal.retry_after))
-            }
-            Self::Login { reason, detail } => (*reason, *detail, Duration::ZERO),
-            Self::Handshake(reason) => (*reason, "", RETRY_AFTER),
-            Self::Gone => return None,
-        };
-        let detail = if detail.is_empty() { reason.name() } else { detail };
-        let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
-        Some(pb::Refused { reason: reason.code(), detail: detail.into(), retry_after_ms, ..pb::Refused::default() })
+    /// The one place that turns a rejection into a reason. `None` if the client simply left.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::AtTheDoor(Refused { refusal, .. }) | Self::Refused(refusal) => Some(refusal.cause.into()),
+            Self::Login { reason, .. } | Self::Handshake(reason) => Some(*reason),
+            Self::Gone => None,
+        }
     }
 
-    /// The label in metrics; `None` if the client simply left.
-    pub fn reason(&self) -> Option<Reason> {
-        Reason::from_code(self.told()?.reason)
+    /// What the client is told; `None` if there is nobody to tell.
+    pub fn told(&self) -> Option<pb::Refused> {
+        let reason = self.reason()?;
+        let (detail, retry_after) = match self {
+            Self::AtTheDoor(Refused { refusal, .. }) | Self::Refused(refusal) => {
+                (reason.name(), spread(refusal.retry_after))
+            }
+            Self::Login { detail, .. } => (*detail, Duration::ZERO),
+            Self::Handshake(_) | Self::Gone => (reason.name(), RETRY_AFTER),
+        };
+        let retry_after_ms = millis(retry_after);
+        Some(pb::Refused { reason: reason.code(), detail: detail.into(), retry_after_ms, ..pb::Refused::default() })
     }
 }
 

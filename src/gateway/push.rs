@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     Gateway,
     connection::{Connection, PushRefused},
+    roster::SHARDS,
 };
 use crate::{
     id::BusinessCode,
@@ -101,7 +102,7 @@ impl Delivery<'_> {
     async fn to_everyone(&self) -> PushResult {
         let mut total = Tally::default();
         let mut connections = Vec::new();
-        for shard in 0..self.gateway.roster.shards() {
+        for shard in 0..SHARDS {
             connections.clear();
             self.gateway.roster.copy_shard(shard, &mut connections);
             total.add(&self.to(&connections));

@@ -126,11 +126,6 @@ impl<T: Member> Roster<T> {
         shard.iter_hash(hash).filter(|held| held.user() == user).map(visit).count()
     }
 
-    /// How many shards there are, for [`Roster::copy_shard`].
-    pub fn shards(&self) -> usize {
-        self.shards.len()
-    }
-
     /// Members in all.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| read(shard).len()).sum()

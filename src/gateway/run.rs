@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Gateway,
     config::{GatewayConfig, StartError},
-    connection::{Connection, Ending},
+    connection::Ending,
     porch,
     push::PushService,
     windows,
@@ -243,12 +243,7 @@ impl Running {
     }
 
     fn tell_everyone(&self, ending: impl Fn() -> Ending) {
-        let mut connections: Vec<Arc<Connection>> = Vec::new();
-        for shard in 0..self.gateway.roster.shards() {
-            connections.clear();
-            self.gateway.roster.copy_shard(shard, &mut connections);
-            connections.iter().for_each(|connection| connection.end(ending()));
-        }
+        self.gateway.roster.for_each(|connection| connection.end(ending()));
     }
 
     /// Waits for something that others do; what is left after `limit` is dealt with by the next step.

@@ -9,7 +9,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -24,7 +23,7 @@ use super::{
     roster::Member,
     scratch::{self, Scratch},
     stack::RequestFuture,
-    transport::Transport,
+    transport::{LEAVE_TIME, Transport},
     worker::Worker,
 };
 use crate::{
@@ -271,16 +270,9 @@ impl Session {
             Ok(()) if self.unsent.is_some() => return Poll::Pending,
             Ok(()) => {}
         }
-        match self.transport.poll_shutdown(cx) {
-            Poll::Ready(Ok(())) => self.transport.poll_drain(cx, scratch),
-            Poll::Ready(Err(_)) => Poll::Ready(()),
-            Poll::Pending => Poll::Pending,
-        }
+        self.transport.poll_leave(cx, scratch)
     }
 }
-
-/// How long a client has to read the last frame.
-const LEAVE_TIME: Duration = Duration::from_secs(2);
 
 impl Future for Session {
     type Output = ();

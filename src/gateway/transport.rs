@@ -4,6 +4,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{BufMut, BytesMut};
@@ -21,6 +22,9 @@ const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// The WebSocket close code of a client that gives none.
 const NORMAL_CLOSURE: u16 = 1000;
+
+/// How long a client has to read the last frame.
+pub const LEAVE_TIME: Duration = Duration::from_secs(2);
 
 /// A client's socket.
 #[derive(Debug)]
@@ -157,18 +161,13 @@ impl Transport {
         }
     }
 
-    /// Says that nothing more will be written.
-    ///
-    /// # Errors
-    ///
-    /// If the socket is broken.
-    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-
-    /// Reads and throws away until the client closes its side: closing a socket with unread bytes would reset the
-    /// connection and could take the last frame with it.
-    pub fn poll_drain(&self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+    /// Says that nothing more will be written, then reads and throws away until the client closes its side: closing a
+    /// socket with unread bytes would reset the connection and could take the last frame with it. The caller bounds the
+    /// time by [`LEAVE_TIME`].
+    pub fn poll_leave(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        if ready!(Pin::new(&mut self.socket).poll_shutdown(cx)).is_err() {
+            return Poll::Ready(());
+        }
         loop {
             scratch.raw.clear();
             make_room(&mut scratch.raw);

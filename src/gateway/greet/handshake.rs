@@ -5,7 +5,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Poll, ready},
-    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
@@ -19,7 +18,7 @@ use crate::{
         deadline::Deadline,
         scratch,
         session::{Parts, Session},
-        transport::{Received, Transport, poll_read},
+        transport::{LEAVE_TIME, Received, Transport, poll_read},
         worker::Worker,
     },
     layer::limit::{Permit, Refused},
@@ -31,9 +30,6 @@ use crate::{
 
 /// Bytes reserved for the first read of a connection: a `Hello`, or a browser's upgrade request.
 const FIRST_READ_BYTES: usize = 512;
-
-/// How long a refused client has to read why.
-const LEAVE_TIME: Duration = Duration::from_secs(2);
 
 /// Reads the client's part of the handshake, has it decided, and answers.
 pub(super) async fn run<S>(silent: Silent<S>) -> Result<(), Rejection>
@@ -188,11 +184,7 @@ impl Handshake {
             if Pin::new(&mut *deadline).poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            match transport.poll_shutdown(cx) {
-                Poll::Ready(Ok(())) => scratch::with(|scratch| transport.poll_drain(cx, scratch)),
-                Poll::Ready(Err(_)) => Poll::Ready(()),
-                Poll::Pending => Poll::Pending,
-            }
+            scratch::with(|scratch| transport.poll_leave(cx, scratch))
         })
         .await;
     }

@@ -9,7 +9,7 @@ use bytes::{Buf, BufMut, BytesMut};
 
 use super::{Done, Farewell, Outcome, Session};
 use crate::{
-    gateway::{connection::PendingPush, link::Answer, scratch::Scratch, transport::Transport},
+    gateway::{connection::PendingPush, establish::millis, link::Answer, scratch::Scratch, transport::Transport},
     id::{BusinessCode, MessageId},
     pb::client as pb,
     request::Failure,
@@ -160,7 +160,7 @@ fn failed(failure: Failure) -> pb::Reply {
         Failure::Failed { detail } => (pb::Outcome::Replied, detail, Duration::ZERO),
         Failure::TimedOut | Failure::Lost => (pb::Outcome::Unknown, String::new(), Duration::ZERO),
     };
-    let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
+    let retry_after_ms = millis(retry_after);
     pb::Reply { outcome: outcome.into(), reason, detail, retry_after_ms, ..pb::Reply::default() }
 }
 
@@ -171,7 +171,7 @@ fn put_reply(id: MessageId, business: BusinessCode, reply: &pb::Reply, scratch: 
 
 /// Tells the client to move within `within`.
 pub(super) fn goaway(scratch: &mut Scratch, reason: Reason, within: Duration) {
-    let move_after_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+    let move_after_ms = millis(within);
     let message =
         pb::Goaway { reason: reason.code(), detail: reason.name().into(), move_after_ms, ..Default::default() };
     scratch.control(Kind::Goaway, &message);
