@@ -21,7 +21,7 @@
 //! | `client` | `client` | apps |
 //! | `service` | `service` | logic services, and the echo service made with it |
 //! | `gateway` | `policy`, `registry`, `gateway`, `admin` | the gateway as a library |
-//! | `cli` | `load`, `cli` | the program `dagor` |
+//! | `cli` | `sim`, `load`, `cli` | the program `dagor` |
 
 #[cfg(feature = "gateway")]
 pub mod admin;
@@ -46,6 +46,8 @@ pub mod registry;
 pub mod request;
 #[cfg(feature = "service")]
 pub mod service;
+#[cfg(feature = "cli")]
+pub mod sim;
 #[cfg(feature = "wire")]
 pub mod wire;
 

@@ -28,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("admin", &["admission", "gateway", "policy", "wire"]),
     ("client", &["clock", "id", "pb", "wire"]),
+    ("sim", &["admission", "clock"]),
     ("load", &["clock", "id", "pb", "wire"]),
     ("cli", &["client", "clock", "gateway", "id", "load", "policy", "service"]),
 ];
