@@ -279,6 +279,7 @@ impl Recorder {
         let works = self.businesses.iter().enumerate();
         let work: f64 = works.map(|(index, kept)| kept.succeeded as f64 * self.optimum.work(index)).sum();
         insert(&mut figures, Metric::Goodput, ratio(work, ideal.work));
+        figures.insert(Metric::Tries, self.tries as f64);
         insert(&mut figures, Metric::TriesPerSuccess, ratio(self.tries as f64, all.succeeded as f64));
         figures
     }
@@ -359,6 +360,7 @@ fn times(figures: &mut Figures, latency: &Times, queuing: &Times) {
     insert(figures, Metric::LatencyP50, latency.millis(0.5));
     insert(figures, Metric::LatencyP99, latency.millis(0.99));
     insert(figures, Metric::LatencyP999, latency.millis(0.999));
+    insert(figures, Metric::QueuingMean, queuing.mean_millis());
     insert(figures, Metric::QueuingP50, queuing.millis(0.5));
     insert(figures, Metric::QueuingP99, queuing.millis(0.99));
     insert(figures, Metric::QueuingP999, queuing.millis(0.999));
