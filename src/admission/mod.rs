@@ -28,6 +28,7 @@ pub mod queue;
 pub mod refusal;
 pub mod retry;
 pub mod settings;
+pub mod upstream;
 pub mod window;
 
 pub use cells::Tally;
@@ -40,3 +41,4 @@ pub use priority::{PriorityKey, UserHash};
 pub use refusal::{Cause, Refusal};
 pub use retry::retry_after;
 pub use settings::{ControllerKind, GateMode, GateSettings};
+pub use upstream::{Passage, Upstream};

@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::request::{ClientRequest, OfClient};
 use crate::{
-    admission::{Cause, Cut, Refusal},
+    admission::{Cause, Cut, Passage, Refusal, Value, retry_after},
     clock::Timestamp,
     policy::table::Balance as Choice,
     request::{Prioritized, Timed},
@@ -25,8 +25,12 @@ pub trait Instance {
     fn key(&self) -> u64;
     /// Whether requests can be sent to it.
     fn is_connected(&self) -> bool;
-    /// The cut that it sent, open if that is too long ago.
-    fn cut(&self, now: Timestamp) -> Cut;
+    /// Whether it would take a request of this value, by the cut that it sent.
+    ///
+    /// # Errors
+    ///
+    /// The cut, if it would not.
+    fn decide(&self, now: Timestamp, value: Value) -> Result<Passage, Cut>;
     /// Requests that wait for it or are in flight to it.
     fn load(&self) -> usize;
 }
@@ -78,25 +82,22 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         let value = request.value();
-        let refuse =
-            |cause, cut| ResponseFuture::Refused(Some(Refusal { cause, value, cut, retry_after: RETRY_AFTER }));
+        let refuse = |cause, cut, retry_after| {
+            ResponseFuture::Refused(Some(Refusal { cause, value, cut, retry_after }))
+        };
         let now = request.arrived();
         match self.choose(request.client()) {
-            None => refuse(Cause::NoInstance, Cut::CLOSED),
-            Some((instance, service)) => {
-                let cut = instance.cut(now);
-                if cut.admits(value) {
-                    ResponseFuture::Chosen(service.call(request))
-                } else {
-                    refuse(Cause::InstanceCut, cut)
-                }
-            }
+            None => refuse(Cause::NoInstance, Cut::CLOSED, RETRY_WHEN_AWAY),
+            Some((instance, service)) => match instance.decide(now, value) {
+                Ok(Passage::Below | Passage::Probe) => ResponseFuture::Chosen(service.call(request)),
+                Err(cut) => refuse(Cause::InstanceCut, cut, retry_after(value, cut)),
+            },
         }
     }
 }
 
-/// A link that was lost is dialled again within this time, and a cut that is not renewed lapses.
-const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+/// A link that was lost is dialled again within this time.
+const RETRY_WHEN_AWAY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The chosen instance's answer, or a refusal.
 #[pin_project::pin_project(project = Projected)]
