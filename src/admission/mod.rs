@@ -29,6 +29,7 @@ pub mod refusal;
 pub mod retry;
 pub mod settings;
 pub mod upstream;
+pub mod weight;
 pub mod window;
 
 pub use cells::Tally;
@@ -42,3 +43,4 @@ pub use refusal::{Cause, Refusal};
 pub use retry::retry_after;
 pub use settings::{ControllerKind, GateMode, GateSettings};
 pub use upstream::{Passage, Upstream};
+pub use weight::{Population, Weight};
