@@ -82,9 +82,8 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         let value = request.value();
-        let refuse = |cause, cut, retry_after| {
-            ResponseFuture::Refused(Some(Refusal { cause, value, cut, retry_after }))
-        };
+        let refuse =
+            |cause, cut, retry_after| ResponseFuture::Refused(Some(Refusal { cause, value, cut, retry_after }));
         let now = request.arrived();
         match self.choose(request.client()) {
             None => refuse(Cause::NoInstance, Cut::CLOSED, RETRY_WHEN_AWAY),

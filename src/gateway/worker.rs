@@ -23,8 +23,10 @@ use super::{
     link::{Link, LinkConfig, LinkEvent, LinkHandle},
     request::{ClientRequest, Table},
     stack::{self, RequestFuture, RequestStack, ServiceStack},
+    usage::Usage,
 };
 use crate::{
+    admission::{Cut, upstream::loosest},
     clock::{Clock, Timestamp},
     layer::{self, heartbeat::Heartbeats},
     policy::table::ServiceAddresses,
@@ -53,6 +55,8 @@ pub struct Worker {
     pub heartbeats: Heartbeats<Arc<Connection>>,
     /// How requests ended.
     pub counters: Counters,
+    /// What its clients were served.
+    pub usage: Usage,
     /// Clients refused at the door that still read why.
     pub farewells: Arc<Semaphore>,
     table: ArcSwap<Table>,
@@ -81,6 +85,7 @@ impl Worker {
             deadlines: Deadlines::default(),
             heartbeats: Heartbeats::new(),
             counters,
+            usage: Usage::default(),
             farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
             table: ArcSwap::from_pointee(table),
             table_is_new: AtomicBool::new(false),
@@ -168,6 +173,13 @@ impl Worker {
     pub fn oldest_waiting(&self, service: usize, now: Timestamp) -> Duration {
         let instances = self.instances().get(service).map_or(&[][..], Vec::as_slice);
         instances.iter().map(|instance| instance.queue().oldest_waiting(now)).max().unwrap_or_default()
+    }
+
+    /// The loosest of the cuts that the instances of a service sent to this worker: none of them takes what lies above it.
+    pub fn instance_cut(&self, service: usize, now: Timestamp) -> Cut {
+        let instances = self.instances().get(service).map_or(&[][..], Vec::as_slice);
+        let connected = instances.iter().map(InstanceHandle::link).filter(|link| link.is_connected());
+        loosest(connected.map(|link| link.instance_cut(now)))
     }
 
     /// Looks after queues, links, deadlines and heartbeats, every [`TICK`] for as long as the worker lives.
