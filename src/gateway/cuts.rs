@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Gateway, connection::Connection, establish::millis, request::Table};
 use crate::{
-    admission::{Cut, resolve},
-    clock::unix_millis,
+    admission::{Cut, resolve, upstream::loosest},
+    clock::{Timestamp, unix_millis},
     id::BusinessCode,
     pb::client as pb,
     policy::table::{Balance, Business},
@@ -30,6 +30,19 @@ pub struct InstanceCut {
 }
 
 impl Gateway {
+    /// The cut that binds whichever instance of a service a request meets: the loosest of those that its connected
+    /// instances sent of late. Nobody takes what lies above it.
+    pub fn instance_cut(&self, service: usize, now: Timestamp) -> Cut {
+        // What one worker has heard of an instance holds for all: another one may just have had nothing to ask it.
+        let cut_of = |at: usize| {
+            let links = || self.worker_list().iter().filter_map(move |worker| worker.instances().get(service)?.get(at));
+            let is_connected = links().any(|instance| instance.link().is_connected());
+            is_connected.then(|| links().map(|instance| instance.link().instance_cut(now)).min()).flatten()
+        };
+        let instances = self.services.get(service).map_or(0, |service| service.instances.len());
+        loosest((0..instances).filter_map(cut_of))
+    }
+
     /// What the cuts mean for a client whose user moves in these levels.
     pub fn resolved_cuts(
         &self,

@@ -26,7 +26,6 @@ use super::{
     usage::Usage,
 };
 use crate::{
-    admission::{Cut, upstream::loosest},
     clock::{Clock, Timestamp},
     layer::{self, heartbeat::Heartbeats},
     policy::table::ServiceAddresses,
@@ -173,13 +172,6 @@ impl Worker {
     pub fn oldest_waiting(&self, service: usize, now: Timestamp) -> Duration {
         let instances = self.instances().get(service).map_or(&[][..], Vec::as_slice);
         instances.iter().map(|instance| instance.queue().oldest_waiting(now)).max().unwrap_or_default()
-    }
-
-    /// The loosest of the cuts that the instances of a service sent to this worker: none of them takes what lies above it.
-    pub fn instance_cut(&self, service: usize, now: Timestamp) -> Cut {
-        let instances = self.instances().get(service).map_or(&[][..], Vec::as_slice);
-        let connected = instances.iter().map(InstanceHandle::link).filter(|link| link.is_connected());
-        loosest(connected.map(|link| link.instance_cut(now)))
     }
 
     /// Looks after queues, links, deadlines and heartbeats, every [`TICK`] for as long as the worker lives.
