@@ -15,4 +15,5 @@ mod requests;
 mod service;
 mod shutdown;
 mod site;
+mod strict;
 mod talker;
