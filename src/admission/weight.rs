@@ -159,7 +159,7 @@ mod tests {
         fn pass(&mut self, millis: u64, mut look: impl FnMut(&Self)) {
             for now in self.now..self.now + millis {
                 for (at_user, (interval, weight)) in self.users.iter_mut().enumerate() {
-                    if *interval > 0 && (now + at_user as u64 * 37) % *interval == 0 {
+                    if *interval > 0 && (now + at_user as u64 * 37).is_multiple_of(*interval) {
                         self.population.served(weight, ORDINARY, at(now));
                     }
                 }
