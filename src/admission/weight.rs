@@ -1,13 +1,12 @@
 //! A heavy user's use counts against its own level: the more it uses beyond its fair share, the smaller the part of its
 //! tier that it moves in, at the unimportant end. Nobody ever leaves the range of the tier.
 //!
-//! **What is measured.** What a connection has been served, in units of an ordinary request, decays with a half-life of
-//! [`HALF_LIFE`]. What was refused is no use: a user that is held back uses less, its weight decays, and it comes back; so
+//! **What is measured.** The cost of what a connection has been served decays with a half-life of [`HALF_LIFE`]. What was refused is no use: a user that is held back uses less, its weight decays, and it comes back; so
 //! it settles near the threshold rather than being shut out.
 //!
 //! **The fair share** is the mean use of an active user. A mean over requests would be size-biased: a user with ten times
-//! the requests would count ten times, and look ordinary. So a [`Population`] keeps two sums that decay alike: what all
-//! users were served, and how many users were, where each counts as one with each of its requests and as 2^(−t/half-life)
+//! the requests would count ten times, and look ordinary. So a [`Population`] keeps sums that decay alike: what all users
+//! were served, and how many users were, where each counts as one with each of its requests and as 2^(−t/half-life)
 //! a time t after it. Their quotient is the mean of the users' own weights, exactly and at every moment, also while
 //! everyone has just begun: equal users are never told apart by when they started to be measured.
 //!
@@ -16,10 +15,11 @@
 //! user who is not far above the threshold has its good moments too.
 //!
 //! **Cold start.** One user's weight cannot exceed the fair share by more than the number of active users, so that a
-//! handful of them is never told apart; nor is anybody below [`LEAST_WEIGHT`].
+//! handful of them is never told apart; nor is anybody who was served less than [`LEAST_REQUESTS`] cost.
 
 use std::time::Duration;
 
+use super::Cost;
 use crate::clock::Timestamp;
 
 /// The time in which what was served counts half. Long enough that a burst on opening an app is forgiven (it is spread
@@ -37,14 +37,12 @@ pub const PER_DOUBLING: f64 = 0.25;
 /// The largest part that is taken away; in the rest even the heaviest user keeps moving.
 pub const FARTHEST: f64 = 0.9375;
 
-/// Nobody below this weight is heavy, whatever the others do: about one ordinary request per second for a while.
-pub const LEAST_WEIGHT: f64 = 16.0;
+/// Nobody is heavy who was served less than so many requests cost in the mean, whatever the others do: a burst of a
+/// dozen, or about one per second for a while.
+pub const LEAST_REQUESTS: f64 = 16.0;
 
 /// With fewer active users nobody is heavy: below [`TOLERANCE`] it follows from arithmetic, up to here from prudence.
 pub const LEAST_ACTIVE: f64 = 8.0;
-
-/// The cost of an ordinary request.
-pub const ORDINARY: f64 = 1.0;
 
 /// What one user has been served of late. Starts with nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -55,7 +53,7 @@ pub struct Weight {
 }
 
 impl Weight {
-    /// What was served until now, in ordinary requests, with its age taken into account.
+    /// The cost of what was served until now, with its age taken into account.
     pub fn at(&self, now: Timestamp) -> f64 {
         self.served * remaining(now.since(self.last))
     }
@@ -65,37 +63,44 @@ impl Weight {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Population {
     served: f64,
+    requests: f64,
     active: f64,
     last: Timestamp,
 }
 
 impl Population {
     /// From the numbers of [`Population::parts`].
-    pub const fn from_parts((served, active, last): (f64, f64, Timestamp)) -> Self {
-        Self { served, active, last }
+    pub const fn from_parts([served, requests, active]: [f64; 3], last: Timestamp) -> Self {
+        Self { served, requests, active, last }
     }
 
-    /// For keeping it in cells: what all were served, how many are active, and when that was so.
-    pub const fn parts(self) -> (f64, f64, Timestamp) {
-        (self.served, self.active, self.last)
+    /// For keeping it in cells: what all were served, in how many requests, how many users are active; and when.
+    pub const fn parts(self) -> ([f64; 3], Timestamp) {
+        ([self.served, self.requests, self.active], self.last)
     }
 
-    /// A request of this cost of the user with this weight was served. A cost that is not a positive number counts
-    /// nothing.
-    pub fn served(&mut self, weight: &mut Weight, cost: f64, now: Timestamp) {
-        let cost = if cost.is_finite() { cost.max(0.0) } else { 0.0 };
+    /// A request of this cost of the user with this weight was served.
+    pub fn served(&mut self, weight: &mut Weight, cost: Cost, now: Timestamp) {
+        let cost = cost.units();
         let aged = remaining(now.since(self.last));
         let presence = if weight.served > 0.0 { remaining(now.since(weight.last)) } else { 0.0 };
-        self.served = (self.served * aged + cost).min(MOST);
-        self.active = (self.active * aged + (1.0 - presence)).min(MOST);
+        self.served = self.served * aged + cost;
+        self.requests = self.requests * aged + 1.0;
+        self.active = self.active * aged + (1.0 - presence);
         self.last = self.last.max(now);
-        weight.served = (weight.served * presence + cost).min(MOST);
+        weight.served = weight.served * presence + cost;
         weight.last = weight.last.max(now);
     }
 
     /// The mean weight of an active user.
     pub fn fair_share(&self) -> f64 {
         if self.active > 0.0 { self.served / self.active } else { 0.0 }
+    }
+
+    /// The weight above which a user is moved.
+    fn threshold(&self) -> f64 {
+        let mean_cost = if self.requests > 0.0 { self.served / self.requests } else { 0.0 };
+        (self.fair_share() * TOLERANCE).max(mean_cost * LEAST_REQUESTS)
     }
 
     /// How many users are active.
@@ -106,7 +111,7 @@ impl Population {
     /// The part of a tier's levels, first and last included, that a user of this weight moves in: all of them, or those
     /// at the unimportant end.
     pub fn levels(&self, weight: &Weight, (first, last): (u8, u8), now: Timestamp) -> (u8, u8) {
-        let threshold = (self.fair_share() * TOLERANCE).max(LEAST_WEIGHT);
+        let threshold = self.threshold();
         // Without its age a weight is at least what it is with it: an ordinary user costs no more than this.
         if weight.served <= threshold {
             return (first, last);
@@ -121,9 +126,6 @@ impl Population {
         (first + (f64::from(last - first) * part) as u8, last)
     }
 }
-
-/// Sums stay finite whatever is added.
-const MOST: f64 = 1e15;
 
 /// The part that counts of something of this age.
 fn remaining(age: Duration) -> f64 {
@@ -160,7 +162,7 @@ mod tests {
             for now in self.now..self.now + millis {
                 for (at_user, (interval, weight)) in self.users.iter_mut().enumerate() {
                     if *interval > 0 && (now + at_user as u64 * 37).is_multiple_of(*interval) {
-                        self.population.served(weight, ORDINARY, at(now));
+                        self.population.served(weight, Cost::ONE, at(now));
                     }
                 }
                 self.now = now;
@@ -215,9 +217,35 @@ mod tests {
         crowd.pass(60_000, |_| ());
         for _ in 0..16 {
             let (_, weight) = &mut crowd.users[0];
-            crowd.population.served(weight, ORDINARY, at(crowd.now));
+            crowd.population.served(weight, Cost::ONE, at(crowd.now));
         }
         assert_eq!(crowd.first(0), 0);
+    }
+
+    #[test]
+    fn the_unit_of_cost_has_no_meaning() {
+        let first_level = |unit: f64| {
+            let (mut population, mut weights) = (Population::default(), [Weight::default(); 20]);
+            for (at_user, weight) in weights.iter_mut().enumerate() {
+                let requests = if at_user == 0 { 400 } else { 4 };
+                (0..requests).for_each(|_| population.served(weight, Cost::from_units(unit), at(0)));
+            }
+            population.levels(&weights[0], ALL, at(0)).0
+        };
+        assert!(first_level(1.0) > 0);
+        assert_eq!(first_level(1.0), first_level(0.125));
+        assert_eq!(first_level(1.0), first_level(64.0));
+    }
+
+    #[test]
+    fn a_few_dear_requests_weigh_as_much_as_many_cheap_ones() {
+        let (mut population, mut weights) = (Population::default(), [Weight::default(); 20]);
+        for weight in &mut weights {
+            (0..4).for_each(|_| population.served(weight, Cost::ONE, at(0)));
+        }
+        population.served(&mut weights[0], Cost::from_units(400.0), at(0));
+        assert!(population.levels(&weights[0], ALL, at(0)).0 > 0);
+        assert_eq!(population.levels(&weights[1], ALL, at(0)).0, 0);
     }
 
     #[test]
@@ -240,9 +268,9 @@ mod tests {
             let (mut population, mut weights, mut now) = (Population::default(), [Weight::default(); 12], at(0));
             for (user, cost, nanos) in costs {
                 now = now + Duration::from_nanos(nanos.into());
-                population.served(&mut weights[user], cost, now);
-                let (served, active, _) = population.parts();
-                prop_assert!(served.is_finite() && active.is_finite() && active <= 12.01);
+                population.served(&mut weights[user], Cost::from_units(cost), now);
+                let ([served, _, active], _) = population.parts();
+                prop_assert!(served.is_finite() && active <= 12.01);
                 for weight in &weights {
                     let (low, high) = population.levels(weight, (first, last), now);
                     prop_assert!(low.min(high) >= first.min(last) && low.max(high) == first.max(last));
@@ -252,7 +280,7 @@ mod tests {
 
         #[test]
         fn who_uses_more_is_never_moved_less(one in 0.0..1e6, other in 0.0..1e6, active in 0.0..1e4, share in 0.0..1e3) {
-            let population = Population::from_parts((share * active, active, at(0)));
+            let population = Population::from_parts([share * active, active, active], at(0));
             let first = |served| population.levels(&Weight { served, last: at(0) }, ALL, at(0)).0;
             prop_assert!(first(f64::min(one, other)) <= first(f64::max(one, other)));
         }

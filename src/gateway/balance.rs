@@ -194,7 +194,7 @@ mod tests {
             payload: bytes::Bytes::new(),
             table: Arc::new(table),
         };
-        Admitted { value, request }
+        Admitted::new(value, request)
     }
 
     /// What becomes of a request of this value at the one instance there is.

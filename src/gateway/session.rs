@@ -28,10 +28,10 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    admission::Cause,
+    admission::{Cause, Cost},
     id::{BusinessCode, MessageId},
     layer::{heartbeat::Pulse, limit::Permit},
-    request::Failure,
+    request::{Failure, Timed},
     wire::{Kind, Reason},
 };
 
@@ -91,6 +91,7 @@ enum Farewell {
 struct InFlight {
     id: MessageId,
     business: BusinessCode,
+    cost: Cost,
     no_reply_wanted: bool,
     #[pin]
     future: RequestFuture,
@@ -100,6 +101,7 @@ struct InFlight {
 struct Done {
     id: MessageId,
     business: BusinessCode,
+    cost: Cost,
     no_reply_wanted: bool,
     result: Result<super::link::Answer, Failure>,
 }
@@ -110,7 +112,8 @@ impl Future for InFlight {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Done> {
         let this = self.project();
         let result = ready!(this.future.poll(cx));
-        Poll::Ready(Done { id: *this.id, business: *this.business, no_reply_wanted: *this.no_reply_wanted, result })
+        let (id, business, cost, no_reply_wanted) = (*this.id, *this.business, *this.cost, *this.no_reply_wanted);
+        Poll::Ready(Done { id, business, cost, no_reply_wanted, result })
     }
 }
 
@@ -220,9 +223,10 @@ impl Session {
 
     /// Hands a resolved request to the stack and keeps its future.
     fn submit(&mut self, request: ClientRequest) {
-        let (id, business, no_reply_wanted) = (request.id, request.business, request.no_reply_wanted);
+        let ClientRequest { id, business, no_reply_wanted, .. } = request;
+        let cost = request.cost();
         let future = self.worker.call(request);
-        self.in_flight.get_or_insert_default().push(InFlight { id, business, no_reply_wanted, future });
+        self.in_flight.get_or_insert_default().push(InFlight { id, business, cost, no_reply_wanted, future });
     }
 
     fn collect_answers(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {

@@ -4,26 +4,26 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::{
-    admission::{Population, Weight},
+    admission::{Cost, Population, Weight},
     clock::Timestamp,
 };
 
 /// One worker's population. Only that worker may change it: two writers lose what one of them adds.
 #[derive(Debug, Default)]
 pub struct Usage {
-    served: AtomicU64,
-    active: AtomicU64,
+    sums: [AtomicU64; 3],
     last_nanos: AtomicU64,
 }
 
 impl Usage {
     /// A request of this cost of the user with this weight was served.
-    pub fn served(&self, weight: &mut Weight, cost: f64, now: Timestamp) {
+    pub fn served(&self, weight: &mut Weight, cost: Cost, now: Timestamp) {
         let mut population = self.population();
         population.served(weight, cost, now);
-        let (served, active, last) = population.parts();
-        self.served.store(served.to_bits(), Relaxed);
-        self.active.store(active.to_bits(), Relaxed);
+        let (sums, last) = population.parts();
+        for (cell, sum) in self.sums.iter().zip(sums) {
+            cell.store(sum.to_bits(), Relaxed);
+        }
         self.last_nanos.store(last.as_nanos(), Relaxed);
     }
 
@@ -33,19 +33,14 @@ impl Usage {
     }
 
     fn population(&self) -> Population {
-        let sum = |cell: &AtomicU64| f64::from_bits(cell.load(Relaxed));
-        Population::from_parts((
-            sum(&self.served),
-            sum(&self.active),
-            Timestamp::from_nanos(self.last_nanos.load(Relaxed)),
-        ))
+        let sums = std::array::from_fn(|at| f64::from_bits(self.sums[at].load(Relaxed)));
+        Population::from_parts(sums, Timestamp::from_nanos(self.last_nanos.load(Relaxed)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::weight::ORDINARY;
 
     #[test]
     fn the_cells_hold_what_a_population_holds() {
@@ -53,8 +48,8 @@ mod tests {
         let (mut weight, mut twin) = (Weight::default(), Weight::default());
         for millis in [0, 3, 500, 70_000] {
             let now = Timestamp::from_nanos(millis * 1_000_000);
-            usage.served(&mut weight, ORDINARY, now);
-            population.served(&mut twin, ORDINARY, now);
+            usage.served(&mut weight, Cost::ONE, now);
+            population.served(&mut twin, Cost::ONE, now);
         }
         assert_eq!((usage.population(), weight), (population, twin));
     }

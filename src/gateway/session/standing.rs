@@ -4,7 +4,7 @@ use std::{pin::Pin, task::Context, time::Duration};
 
 use super::{Phase, Session};
 use crate::{
-    admission::{Cause, Level, Refusal, Value, Weight, weight::ORDINARY},
+    admission::{Cause, Cost, Level, Refusal, Value, Weight},
     clock::Timestamp,
     gateway::{
         cuts::{InstanceCut, TELL_EVERY},
@@ -47,9 +47,9 @@ impl Session {
     }
 
     /// The logic service has worked on a request of this client.
-    pub(super) fn served(&mut self, now: Timestamp) {
+    pub(super) fn served(&mut self, cost: Cost, now: Timestamp) {
         let standing = self.standing.get_or_insert_default();
-        self.worker.usage.served(&mut standing.weight, ORDINARY, now);
+        self.worker.usage.served(&mut standing.weight, cost, now);
     }
 
     /// What to tell along with this failure.

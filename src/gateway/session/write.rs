@@ -39,7 +39,7 @@ impl Session {
         match done.result.and_then(fits) {
             Ok(answer) => {
                 self.count(done.business, Outcome::Replied);
-                self.served(now);
+                self.served(done.cost, now);
                 if !done.no_reply_wanted {
                     let reply = pb::Reply { payload: answer.payload, ..pb::Reply::default() };
                     put_reply(done.id, done.business, &reply, scratch);
@@ -48,7 +48,7 @@ impl Session {
             Err(failure) => {
                 self.count(done.business, Outcome::Failed((&failure).into()));
                 if failure.has_cost() {
-                    self.served(now);
+                    self.served(done.cost, now);
                 }
                 let cuts = self.cuts_after(&failure, done.business, now);
                 put_reply(done.id, done.business, &pb::Reply { cuts, ..failed(failure) }, scratch);
