@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dagor::{
-    admission::{Cut, GateSettings, Level},
+    admission::{ControllerKind, Cut, GateSettings, Level},
     client::RequestError,
     clock::Clock,
     pb::client::{self as pb, Outcome},
@@ -93,7 +93,9 @@ async fn refusals_of_one_read_are_written_together() {
 /// Makes the gateway believe that its worker is an hour late, until it refuses even this client's payments.
 async fn shut_out(site: &Site, alice: &mut Talker) {
     let own = &site.gateway().own_gate;
-    let window = |window| GateSettings { target: Duration::from_secs(10), window, ..GateSettings::default() };
+    let controller = ControllerKind::DagorV3;
+    let window =
+        |window| GateSettings { controller, target: Duration::from_secs(10), window, ..GateSettings::default() };
     own.reconfigure(window(Duration::from_millis(20)));
     for id in 1.. {
         own.lateness(0, Duration::from_secs(3600));

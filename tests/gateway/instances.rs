@@ -45,7 +45,7 @@ async fn a_lost_instance_leaves_unknown_outcomes_then_refusals_until_it_is_back(
 #[tokio::test]
 async fn what_an_instance_has_said_that_it_refuses_is_not_sent_to_it() {
     let cut = Cut::through(Level::new(20, 127));
-    let site = Site::in_front_of(Strict { cut }.start().await).await;
+    let site = Site::in_front_of(Strict { cut }.start().await, Plan { workers: 2, ..Plan::default() }).await;
     let mut alice = site.talker("alice").await;
     assert_eq!(ending(&alice.ask(MESSAGE, 1, "x").await), (Outcome::Replied, None));
     // A request may be the probe of its quarter of a second, or come when the cut has lapsed: it is answered, and the
@@ -64,6 +64,7 @@ async fn what_an_instance_has_said_that_it_refuses_is_not_sent_to_it() {
     assert!(refused.retry_after_ms >= 1000, "{refused:?}");
     assert_eq!((refused.cuts[0].business, refused.cuts[0].open_permille), (30, 0));
     assert_eq!(ending(&alice.ask(MESSAGE, 1000, "x").await), (Outcome::Replied, None));
+    // Only one of the workers has heard of it.
     assert_eq!(site.gateway().instance_cut(0, site.gateway().clock.now()), cut);
     drop(alice);
     site.end().await;

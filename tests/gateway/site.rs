@@ -75,8 +75,7 @@ impl Site {
     }
 
     /// Puts the gateway in front of what listens at `address` instead of the plan's instance.
-    pub(crate) async fn in_front_of(address: SocketAddr) -> Self {
-        let plan = Plan::default();
+    pub(crate) async fn in_front_of(address: SocketAddr, plan: Plan) -> Self {
         Self::before(address, Instance::start(plan.instance).await, plan).await
     }
 
