@@ -214,10 +214,13 @@ impl Conversation {
             }
             Err(RequestError::HeldBack { id, business, open_permille, retry_after }) => {
                 let name = self.name(business);
-                let share = f64::from(open_permille) / 10.0;
+                let share = match open_permille {
+                    0 => "none".to_owned(),
+                    some => format!("{} %", f64::from(some) / 10.0),
+                };
                 writeln!(
                     anstream::stdout(),
-                    "not sent  {name} #{id}: the gateway takes {share} % of these at present; try again in {:.1} s",
+                    "not sent  {name} #{id}: the gateway takes {share} of these at present; try again in {:.1} s",
                     retry_after.as_secs_f64()
                 )
             }
