@@ -214,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_instance_would_refuse_is_refused_here_with_its_cut_and_a_hint_by_the_distance() {
+    fn what_the_instance_would_refuse_is_refused_here_with_its_cut_and_a_hint_for_its_value() {
         let cut = Cut::through(Level::new(20, 63));
         let instance = Told::cut(cut);
         assert_eq!(ask(&instance, Value::new(Level::new(20, 63), 9)), Ok(()));
-        let near = refusal(ask(&instance, Value::new(Level::new(20, 64), 9)));
-        let far = refusal(ask(&instance, Value::new(Level::new(63, 0), 9)));
-        assert_eq!((near.cause, near.cut), (Cause::InstanceCut, cut));
-        assert!(near.retry_after >= Duration::from_secs(1) && far.retry_after > near.retry_after);
+        let worse = Value::new(Level::new(63, 0), 9);
+        let refused = refusal(ask(&instance, worse));
+        assert_eq!((refused.cause, refused.cut, refused.value), (Cause::InstanceCut, cut, worse));
+        assert_eq!(refused.retry_after, retry_after(worse, cut));
     }
 
     #[test]
