@@ -14,6 +14,7 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("clock", &[]),
+    ("trace", &[]),
     ("pb", &[]),
     ("admission", &["clock", "id"]),
     ("request", &["admission", "clock"]),
@@ -29,7 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("admin", &["admission", "gateway", "policy", "wire"]),
     ("client", &["clock", "id", "pb", "wire"]),
     ("sim", &["admission", "clock"]),
-    ("load", &["clock", "id", "pb", "wire"]),
+    ("load", &["clock", "id", "pb", "trace", "wire"]),
     ("cli", &["client", "clock", "gateway", "id", "load", "policy", "service"]),
 ];
 
