@@ -185,6 +185,7 @@ fn worker() -> Arc<Worker> {
         services: Vec::new(),
         policy: PolicySource::BuiltInDefault,
         priority_key: [7; 16],
+        sample: None,
     };
     let home = Home { gateway: "bench".into(), incarnation: Incarnation(1), address: String::new() };
     let store = config.policy.open(unix_millis()).unwrap();

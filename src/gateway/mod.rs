@@ -26,6 +26,7 @@ pub mod push;
 pub mod request;
 pub mod roster;
 mod run;
+pub mod sample;
 pub mod scratch;
 pub mod session;
 pub mod stack;
@@ -52,6 +53,7 @@ use self::{
     establish::millis,
     request::Table,
     roster::Roster,
+    sample::Sample,
     worker::Worker,
 };
 use crate::{
@@ -107,6 +109,8 @@ pub struct Gateway {
     pub own_gate: OwnGate,
     /// How many workers there are.
     pub workers: usize,
+    /// What the workers' samples are made from, if there is to be a sample.
+    pub sample: OnceLock<Sample>,
     running: OnceLock<Vec<Arc<Worker>>>,
     draining: AtomicBool,
     spread_ms: AtomicU32,
@@ -141,6 +145,7 @@ impl Gateway {
             gates,
             own_gate,
             workers: config.workers,
+            sample: OnceLock::new(),
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
             spread_ms: AtomicU32::new(millis(SHORTEST_SPREAD)),

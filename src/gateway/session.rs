@@ -21,12 +21,14 @@ use super::{
     presence::Presence,
     request::ClientRequest,
     roster::Member,
+    sample::Ended,
     scratch::{self, Scratch},
     stack::RequestFuture,
     transport::{LEAVE_TIME, Transport},
     worker::Worker,
 };
 use crate::{
+    clock::Timestamp,
     id::{BusinessCode, MessageId},
     layer::{heartbeat::Pulse, limit::Permit},
     request::Failure,
@@ -87,6 +89,7 @@ enum Farewell {
 struct InFlight {
     id: MessageId,
     business: BusinessCode,
+    arrived: Timestamp,
     no_reply_wanted: bool,
     #[pin]
     future: RequestFuture,
@@ -96,6 +99,7 @@ struct InFlight {
 struct Done {
     id: MessageId,
     business: BusinessCode,
+    arrived: Timestamp,
     no_reply_wanted: bool,
     result: Result<super::link::Answer, Failure>,
 }
@@ -106,7 +110,8 @@ impl Future for InFlight {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Done> {
         let this = self.project();
         let result = ready!(this.future.poll(cx));
-        Poll::Ready(Done { id: *this.id, business: *this.business, no_reply_wanted: *this.no_reply_wanted, result })
+        let (id, business, arrived) = (*this.id, *this.business, *this.arrived);
+        Poll::Ready(Done { id, business, arrived, no_reply_wanted: *this.no_reply_wanted, result })
     }
 }
 
@@ -213,9 +218,9 @@ impl Session {
 
     /// Hands a resolved request to the stack and keeps its future.
     fn submit(&mut self, request: ClientRequest) {
-        let (id, business, no_reply_wanted) = (request.id, request.business, request.no_reply_wanted);
+        let ClientRequest { id, business, arrived, no_reply_wanted, .. } = request;
         let future = self.worker.call(request);
-        self.in_flight.get_or_insert_default().push(InFlight { id, business, no_reply_wanted, future });
+        self.in_flight.get_or_insert_default().push(InFlight { id, business, arrived, no_reply_wanted, future });
     }
 
     fn collect_answers(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {
@@ -229,8 +234,15 @@ impl Session {
         }
     }
 
-    fn count(&self, business: BusinessCode, outcome: Outcome) {
+    /// Counts how a request ended, and tells the sample if it is in it.
+    fn ended(&self, id: MessageId, business: BusinessCode, arrived: Timestamp, outcome: Outcome) {
         self.worker.counters.count(business, outcome);
+        let user = self.connection.user_hash;
+        if let Some(sample) = self.worker.sample.as_ref().filter(|sample| sample.has(user, id))
+            && let Some(rule) = self.worker.table().policy.business(business)
+        {
+            sample.tell(Ended { business: &rule.name, user, arrived, outcome }, self.worker.clock.now());
+        }
     }
 
     /// Queues the last frame and begins to leave. From here on nobody finds the connection any more.

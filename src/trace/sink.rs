@@ -38,6 +38,12 @@ struct Counts {
     dropped: AtomicU64,
 }
 
+impl Counts {
+    fn summary(&self) -> Summary {
+        Summary { written: self.written.load(Relaxed), dropped: self.dropped.load(Relaxed) }
+    }
+}
+
 #[derive(Debug)]
 enum Message {
     Buffer { text: String, lines: u64 },
@@ -77,11 +83,6 @@ impl Recorder {
         Sink { buffers, counts, text: String::new(), lines: 0 }
     }
 
-    /// What has become of the lines so far.
-    pub fn summary(&self) -> Summary {
-        Summary { written: self.counts.written.load(Relaxed), dropped: self.counts.dropped.load(Relaxed) }
-    }
-
     /// Writes what has been handed on, and closes the file. Lines that sinks still hold are not among it.
     ///
     /// # Errors
@@ -91,8 +92,7 @@ impl Recorder {
         // The writer takes messages until this one, so it comes through.
         let _ = self.buffers.send(Message::End);
         let ended = self.writer.join().unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")));
-        let Counts { written, dropped } = &*self.counts;
-        ended.map(|()| Summary { written: written.load(Relaxed), dropped: dropped.load(Relaxed) })
+        ended.map(|()| self.counts.summary())
     }
 }
 
@@ -132,6 +132,11 @@ impl Sink {
         if self.text.len() >= BUFFER_BYTES {
             self.flush();
         }
+    }
+
+    /// What has become of the lines of all threads so far.
+    pub fn summary(&self) -> Summary {
+        self.counts.summary()
     }
 
     /// Hands on what it holds. Never waits: if the writer has too much already, these lines are dropped.

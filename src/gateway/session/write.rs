@@ -35,17 +35,18 @@ impl Unsent {
 impl Session {
     /// Writes how a request ended.
     pub(super) fn write_done(&mut self, done: Done, scratch: &mut Scratch) {
+        let Done { id, business, arrived, .. } = done;
         match done.result.and_then(fits) {
             Ok(answer) => {
-                self.count(done.business, Outcome::Replied);
+                self.ended(id, business, arrived, Outcome::Replied);
                 if !done.no_reply_wanted {
                     let reply = pb::Reply { payload: answer.payload, ..pb::Reply::default() };
-                    put_reply(done.id, done.business, &reply, scratch);
+                    put_reply(id, business, &reply, scratch);
                 }
             }
             Err(failure) => {
-                self.count(done.business, Outcome::Failed((&failure).into()));
-                put_reply(done.id, done.business, &failed(failure), scratch);
+                self.ended(id, business, arrived, Outcome::Failed((&failure).into()));
+                put_reply(id, business, &failed(failure), scratch);
             }
         }
     }
