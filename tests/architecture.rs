@@ -42,7 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("admin", &["admission", "gateway", "policy", "wire"]),
     ("client", &["clock", "id", "pb", "wire"]),
-    ("sim", &["admission", "clock"]),
+    ("sim", &["admission", "clock", "trace"]),
     ("load", &["clock", "id", "pb", "trace", "wire"]),
     ("cli", &["client", "clock", "gateway", "id", "load", "policy", "service"]),
 ];

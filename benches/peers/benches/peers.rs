@@ -16,7 +16,7 @@ use congestion_limiter::{
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 use dagor::{
-    admission::{Cut, Gate, GateSettings, Level, Value},
+    admission::{Cost, Cut, Gate, GateSettings, Level, Value},
     clock::{Clock, Timestamp},
     layer::{QueueLayer, QueueSettings, ShedLayer, TagLayer},
 };
@@ -48,7 +48,7 @@ fn gate() -> Arc<Gate> {
 
 /// The one place that asks a gate.
 fn decide(gate: &Gate, worker: usize, value: Value) -> bool {
-    gate.decide(worker, Timestamp::ZERO, value).is_ok()
+    gate.decide(worker, Timestamp::ZERO, value, Cost::ONE).is_ok()
 }
 
 /// The decision alone, without a service behind it.
