@@ -42,9 +42,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("admin", &["admission", "gateway", "policy", "wire"]),
     ("client", &["clock", "id", "pb", "wire"]),
-    ("sim", &["admission", "clock", "trace"]),
+    ("sim", &["admission", "clock", "id", "policy", "trace"]),
     ("load", &["clock", "id", "pb", "trace", "wire"]),
-    ("cli", &["client", "clock", "gateway", "id", "load", "policy", "service"]),
+    ("cli", &["client", "clock", "gateway", "id", "load", "policy", "service", "sim"]),
 ];
 
 /// What would make a decision depend on more than its arguments.

@@ -97,7 +97,7 @@ impl<T> Places<T> {
     /// The next that leaves the line because a place is free: it goes on, or its time has passed.
     pub fn grant(&mut self, now: Timestamp, gate: &Gate, shard: usize) -> Option<Settled<T>> {
         let free = self.in_flight < self.places;
-        let best = if free { self.line.take_best() } else { None };
+        let best = if free { self.line.take_next() } else { None };
         let Some(left) = best else {
             self.line.observe(now);
             self.note_limit(now, gate, shard);
@@ -115,9 +115,7 @@ impl<T> Places<T> {
     /// Takes out what must not wait any longer: what is past its deadline, and what the cut has left behind for longer
     /// than the gate's patience. To be called about every 10 ms; tells the gate how long all places were taken.
     pub fn expire(&mut self, now: Timestamp, gate: &Gate, shard: usize) -> Vec<(Left<T>, Cause)> {
-        let mut out: Vec<_> = self.line.take_expired(now).into_iter().map(|left| (left, Cause::Expired)).collect();
-        let above = self.line.take_above(now, gate.effective_cut(), gate.patience());
-        out.extend(above.into_iter().map(|left| (left, Cause::ServiceCut)));
+        let out = self.line.review(now, gate.effective_cut(), gate.patience());
         out.iter().for_each(|(left, _)| gate.sample(shard, now.since(left.ticket.arrived)));
         self.line.observe(now);
         self.note_limit(now, gate, shard);
@@ -126,9 +124,9 @@ impl<T> Places<T> {
 
     /// Takes out everything that waits.
     pub fn take_all(&mut self, now: Timestamp, gate: &Gate, shard: usize) -> Vec<Left<T>> {
-        let all: Vec<_> = std::iter::from_fn(|| self.line.take_best()).collect();
+        let all: Vec<_> = std::iter::from_fn(|| self.line.take_next()).collect();
         all.iter().for_each(|left| gate.sample(shard, now.since(left.ticket.arrived)));
-        self.line.take_expired(now);
+        self.line.review(now, gate.effective_cut(), gate.patience());
         self.line.observe(now);
         all
     }
