@@ -24,8 +24,8 @@ pub enum Error {
     /// It is no trace, or a line of it is none.
     #[error(transparent)]
     Fault(#[from] Fault),
-    /// A business that the scenario does not have.
-    #[error("it has the business `{0}`, which the scenario has not")]
+    /// A business that the scenario does not have, or has with a rate of its own.
+    #[error("the scenario takes no traffic of the business `{0}` from it")]
     UnknownBusiness(String),
     /// Nothing to replay.
     #[error("it has no requests of the scenario's businesses")]
@@ -135,28 +135,29 @@ impl Replay {
         (f64::from(self.stands_for) * load).ceil().max(1.0)
     }
 
-    /// The tasks in the order of time. `draw` gives the number in [0, 1) for a key, the same for the same key.
-    pub fn arrivals<D: Fn(u64) -> f64>(&self, load: f64, draw: D) -> Arrivals<'_, D> {
-        Arrivals { replay: self, load, draw, next: 0, key: 0, due: Vec::new() }
+    /// The tasks in the order of time. `chance` gives a number in [0, 1) for a seed and a key, always the same.
+    pub fn arrivals(&self, load: f64, seed: u64, chance: fn(u64, u64) -> f64) -> Arrivals<'_> {
+        Arrivals { replay: self, load, seed, chance, next: 0, key: 0, due: Vec::new() }
     }
 }
 
 /// The tasks of a trace.
 #[derive(Debug)]
-pub struct Arrivals<'r, D> {
+pub struct Arrivals<'r> {
     replay: &'r Replay,
     load: f64,
-    draw: D,
+    seed: u64,
+    chance: fn(u64, u64) -> f64,
     next: usize,
     key: u64,
     /// Tasks of the line before, the latest first.
     due: Vec<Arrival>,
 }
 
-impl<D: Fn(u64) -> f64> Arrivals<'_, D> {
+impl Arrivals<'_> {
     fn drawn(&mut self) -> f64 {
         self.key += 1;
-        (self.draw)(self.key)
+        (self.chance)(self.seed, self.key)
     }
 
     /// The tasks of one line.
@@ -176,7 +177,7 @@ impl<D: Fn(u64) -> f64> Arrivals<'_, D> {
     }
 }
 
-impl<D: Fn(u64) -> f64> Iterator for Arrivals<'_, D> {
+impl Iterator for Arrivals<'_> {
     type Item = Arrival;
 
     fn next(&mut self) -> Option<Arrival> {
@@ -204,14 +205,13 @@ mod tests {
         Replay::read(text.as_bytes(), &BUSINESSES, &without)
     }
 
-    /// A number that looks like chance and depends on the key alone.
-    fn draw(key: u64) -> f64 {
-        (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 11) as f64 / (1_u64 << 53) as f64
+    fn chance(seed: u64, key: u64) -> f64 {
+        ((seed + key).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     fn arrivals(replay: &Replay, load: f64) -> Vec<(u128, usize, u32)> {
         let told = |arrival: Arrival| (arrival.at.as_micros(), arrival.business, arrival.user);
-        replay.arrivals(load, draw).map(told).collect()
+        replay.arrivals(load, 7, chance).map(told).collect()
     }
 
     #[test]
