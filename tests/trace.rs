@@ -103,6 +103,57 @@ fn load_and_gateway_write_down_the_same_traffic() {
     assert_eq!(offered(seen), offered(sent));
 }
 
+const SCENARIO: &str = r#"
+controllers = ["none", "dagor-v3"]
+seeds = 1
+
+[traffic]
+trace = "traffic.csv"
+without = ["login"]
+
+[[service]]
+name = "main"
+workers = 8
+time = "10ms"
+distribution = "deterministic"
+
+[[business]]
+name = "payment"
+priority = 10
+
+[[business]]
+name = "message"
+priority = 20
+"#;
+
+#[test]
+fn what_load_has_sent_arrives_again_in_a_simulation() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trace, scenario) = (folder.path().join("traffic.csv"), folder.path().join("scenario.toml"));
+    let serve = Serve::start(&[]);
+    let flags = "--rate 400 --duration 1s --connections 20 --mix login=1,payment=4,message=5";
+    load(&serve.address, &trace, flags);
+    serve.stop();
+    std::fs::write(&scenario, SCENARIO).unwrap();
+    let mut simulate = Command::new(env!("CARGO_BIN_EXE_dagor"));
+    let output = simulate.arg("simulate").arg(&scenario).arg("--json").env_remove("RUST_LOG").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+
+    let sent = counts(&trace, |_| ());
+    for outcome in report.pointer("/scenarios/0/points/0/outcomes").unwrap().as_array().unwrap() {
+        for (index, business) in ["payment", "message"].into_iter().enumerate() {
+            let figure = |name: &str| {
+                let pointer = format!("/businesses/{index}/{name}/mean");
+                outcome.pointer(&pointer).and_then(serde_json::Value::as_f64).unwrap_or_else(|| panic!("{outcome}"))
+            };
+            assert_eq!(figure("offered"), sent[business].0 as f64, "{business}");
+            // Half of what the simulated service can do.
+            assert_eq!(figure("success_rate"), 1.0, "{business}");
+        }
+    }
+}
+
 #[test]
 fn a_sample_stands_for_what_it_leaves_out() {
     let folder = tempfile::tempdir().unwrap();
