@@ -117,7 +117,7 @@ pub(super) fn clients(tables: Vec<Table<'_>>, notes: &Notes) -> Vec<Client> {
 
 fn client(mut table: Table<'_>, notes: &Notes) -> Client {
     let (share, patience) = (table.number("share"), table.duration("patience"));
-    let resends = table.whole_or_unlimited("resends");
+    let resends = table.whole_or("resends", "unlimited");
     let on = table.texts("on");
     let after = table.parsed("after", |value| match value.as_str() {
         Some("hint") => Ok(None),
