@@ -20,7 +20,7 @@
 //! | `wire` | `wire`, `pb` | the frames between clients and gateways |
 //! | `client` | `client` | apps |
 //! | `service` | `service` | logic services, and the echo service made with it |
-//! | `gateway` | `policy`, `registry`, `gateway`, `admin` | the gateway as a library |
+//! | `gateway` | `trace`, `policy`, `registry`, `gateway`, `admin` | the gateway as a library |
 //! | `cli` | `sim`, `load`, `cli` | the program `dagor` |
 
 #[cfg(feature = "gateway")]
@@ -48,6 +48,8 @@ pub mod request;
 pub mod service;
 #[cfg(feature = "cli")]
 pub mod sim;
+#[cfg(feature = "gateway")]
+pub mod trace;
 #[cfg(feature = "wire")]
 pub mod wire;
 

@@ -14,6 +14,7 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("clock", &[]),
+    ("trace", &[]),
     ("pb", &[]),
     ("admission", &["clock", "id"]),
     ("request", &["admission", "clock"]),
@@ -24,12 +25,25 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("service", &["admission", "clock", "id", "pb"]),
     (
         "gateway",
-        &["admin", "admission", "clock", "id", "layer", "pb", "policy", "registry", "request", "service", "wire"],
+        &[
+            "admin",
+            "admission",
+            "clock",
+            "id",
+            "layer",
+            "pb",
+            "policy",
+            "registry",
+            "request",
+            "service",
+            "trace",
+            "wire",
+        ],
     ),
     ("admin", &["admission", "gateway", "policy", "wire"]),
     ("client", &["clock", "id", "pb", "wire"]),
-    ("sim", &["admission", "clock", "id", "policy"]),
-    ("load", &["clock", "id", "pb", "wire"]),
+    ("sim", &["admission", "clock", "id", "policy", "trace"]),
+    ("load", &["clock", "id", "pb", "trace", "wire"]),
     ("cli", &["client", "clock", "gateway", "id", "load", "policy", "service", "sim"]),
 ];
 

@@ -14,5 +14,6 @@ pub mod report;
 pub mod rivals;
 pub mod scenario;
 pub mod table;
+pub mod trace;
 
 pub use engine::run;
