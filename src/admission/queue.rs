@@ -3,20 +3,32 @@
 //! Pure: it knows neither tasks nor places. Whoever drives it takes the best out when a place becomes free and tells
 //! each of its items what became of it. With one level for all it is first in, first out.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Cause, Level, drain::DrainRate, fenwick::LevelCounts};
+use super::{Cause, Cost, Cut, Level, Value, cost::units, drain::DrainRate, fenwick::LevelCounts, places::Backlog};
 use crate::clock::Timestamp;
 
 /// What the queue knows of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Its importance. The grain decides at the gate only; here the first of a level comes first.
+    /// Its importance.
+    pub value: Value,
+    /// Where it stands in line; the first of a level comes first. Its own level, or a better one for what was let in by
+    /// its business's minimum share: in a line ordered by importance that would wait for ever.
     pub level: Level,
+    /// What it is expected to cost.
+    pub cost: Cost,
     /// When it arrived at this process.
     pub arrived: Timestamp,
     /// When its answer is of no use any more.
     pub deadline: Timestamp,
+}
+
+impl Ticket {
+    /// A ticket whose level is that of its value, at the usual cost.
+    pub const fn new(value: Value, arrived: Timestamp, deadline: Timestamp) -> Self {
+        Self { value, level: value.level(), cost: Cost::ONE, arrived, deadline }
+    }
 }
 
 /// Where a request stands in the line: the best is the smallest.
@@ -48,6 +60,9 @@ pub struct Line<T> {
     starving: Option<(Level, Timestamp)>,
     /// When the oldest request arrived, at the last look.
     oldest: Option<Timestamp>,
+    /// The cost of all that wait, and of what the cut of the last look admits.
+    cost: u64,
+    wanted: u64,
 }
 
 impl<T> Line<T> {
@@ -62,6 +77,8 @@ impl<T> Line<T> {
             earliest_deadline: Timestamp::MAX,
             starving: None,
             oldest: None,
+            cost: 0,
+            wanted: 0,
         }
     }
 
@@ -89,6 +106,7 @@ impl<T> Line<T> {
         self.joined += 1;
         self.waiting.insert(position, (ticket, item));
         self.counts.add(ticket.level);
+        self.cost = self.cost.wrapping_add(ticket.cost.ticks());
         self.earliest_deadline = self.earliest_deadline.min(ticket.deadline);
         self.drain.observe(now, true);
         Ok((position, pushed_out))
@@ -96,9 +114,8 @@ impl<T> Line<T> {
 
     /// Takes the best request out. The caller looks at its deadline and says with [`Line::dispatched`] if it goes on.
     pub fn take_best(&mut self) -> Option<Left<T>> {
-        let (position, (ticket, item)) = self.waiting.pop_first()?;
-        self.counts.remove(ticket.level);
-        Some(Left { position, ticket, item })
+        let (&position, _) = self.waiting.first_key_value()?;
+        self.leave(position)
     }
 
     /// A request that was taken out goes on: the line drains.
@@ -110,6 +127,7 @@ impl<T> Line<T> {
     pub fn leave(&mut self, position: Position) -> Option<Left<T>> {
         let (ticket, item) = self.waiting.remove(&position)?;
         self.counts.remove(ticket.level);
+        self.cost = self.cost.wrapping_sub(ticket.cost.ticks());
         Some(Left { position, ticket, item })
     }
 
@@ -126,6 +144,32 @@ impl<T> Line<T> {
         let deadlines = self.waiting.values().map(|(ticket, _)| ticket.deadline);
         self.earliest_deadline = deadlines.min().unwrap_or(Timestamp::MAX);
         left
+    }
+
+    /// Takes out what `cut` does not admit any more and has waited for longer than `patience` (or half of its time, if
+    /// that is less): it is served only while nothing better is there, and should rather learn that soon. Notes what is
+    /// left that the cut admits.
+    pub fn take_above(&mut self, now: Timestamp, cut: Cut, patience: Duration) -> Vec<Left<T>> {
+        // Those that the cut admits stand in front, but for what a minimum share has let in.
+        let above = |ticket: &Ticket| !cut.admits(ticket.value) && ticket.level == ticket.value.level();
+        let stays = |ticket: &Ticket| {
+            let waited = now.since(ticket.arrived);
+            waited < patience && waited < ticket.deadline.since(now)
+        };
+        let behind = self.waiting.iter().rev().take_while(|(position, _)| position.0.index() >= cut.whole_levels());
+        let out: Vec<_> =
+            behind.filter(|(_, (ticket, _))| above(ticket) && !stays(ticket)).map(|(&position, _)| position).collect();
+        let left = out.into_iter().filter_map(|position| self.leave(position)).collect();
+        let behind = self.waiting.iter().rev().take_while(|(position, _)| position.0.index() >= cut.whole_levels());
+        let unwanted = behind.filter(|(_, (ticket, _))| above(ticket)).map(|(_, (ticket, _))| ticket.cost.ticks());
+        self.wanted = self.cost.wrapping_sub(unwanted.sum());
+        left
+    }
+
+    /// What waits, as of the last looks ([`Line::take_expired`], [`Line::take_above`]).
+    pub fn backlog(&self, now: Timestamp) -> Backlog {
+        let oldest = self.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+        Backlog { oldest, cost: units(self.cost), wanted: units(self.wanted) }
     }
 
     /// To be called after anything left, and regularly: measures the drain rate.
@@ -205,7 +249,7 @@ mod tests {
     }
 
     fn within(level: usize, timeout: Duration) -> Ticket {
-        Ticket { level: Level::from_index(level), arrived: NOW, deadline: NOW + timeout }
+        Ticket::new(Value::new(Level::from_index(level), 0), NOW, NOW + timeout)
     }
 
     fn drained(mut line: Line<u32>) -> Vec<u32> {
