@@ -3,3 +3,4 @@
 
 pub mod guard;
 pub mod rivals;
+pub mod search;

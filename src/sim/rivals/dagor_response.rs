@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{knob::Knob, written};
 use crate::{
-    admission::{ControllerKind, Cut, Gate, GateSettings},
+    admission::{Backlog, ControllerKind, Cost, Cut, Gate, GateSettings},
     clock::Timestamp,
     sim::guard::{Arrangement, Call, Caller, Discipline, Ended, Feedback, Guard, Refused, Server},
 };
@@ -96,7 +96,8 @@ impl Guard for Response {
     }
 
     fn arrive(&mut self, now: Timestamp, call: &Call, _server: &Server) -> Result<(), Refused> {
-        self.gate.decide(SHARD, now, call.value).map_err(|_| Refused { retry_after: None })
+        let decided = self.gate.decide(SHARD, now, call.value, Cost::ONE);
+        decided.map(|_| ()).map_err(|refusal| Refused { retry_after: Some(refusal.retry_after) })
     }
 
     /// What expired has no response time; so much is known of it.
@@ -106,11 +107,11 @@ impl Guard for Response {
 
     fn completed(&mut self, _now: Timestamp, _call: &Call, queuing: Duration, service: Duration, _in_time: bool) {
         self.gate.sample(SHARD, queuing + service);
-        self.gate.completed(SHARD);
+        self.gate.completed(SHARD, Cost::ONE, false);
     }
 
     fn tick(&mut self, now: Timestamp, server: &Server) {
-        self.gate.tick(now, server.oldest);
+        self.gate.tick(now, Some(Backlog { oldest: server.oldest, ..Backlog::default() }));
     }
 
     fn feedback(&mut self, _now: Timestamp, _caller: usize, _callers: usize) -> Feedback {

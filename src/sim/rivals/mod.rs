@@ -25,6 +25,7 @@ mod written;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use breakwater::BreakwaterSettings;
+pub(in crate::sim) use chance::Chance;
 pub use cinnamon::CinnamonSettings;
 pub use codel::CodelSettings;
 pub use codel_timeout::CodelTimeoutSettings;
