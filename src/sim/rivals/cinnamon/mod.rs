@@ -43,6 +43,9 @@ pub struct CinnamonSettings {
     /// What the change of the error counts; 0 leaves it out.
     #[serde(deserialize_with = "written::share")]
     pub derivative: f64,
+    /// How far the share moves in a period at most.
+    #[serde(deserialize_with = "written::share")]
+    pub largest_step: f64,
     /// How many calls the sample of priorities has.
     #[serde(deserialize_with = "written::count")]
     pub sample: u32,
@@ -61,6 +64,7 @@ impl CinnamonSettings {
         Knob::log("proportional", 0.01, 2.0),
         Knob::log("integral", 0.01, 5.0),
         Knob::linear("derivative", 0.0, 0.5),
+        Knob::log("largest_step", 0.01, 1.0),
         Knob::whole("sample", 100.0, 5000.0),
         Knob::linear("queue_share", 0.02, 1.0),
     ];
@@ -68,13 +72,14 @@ impl CinnamonSettings {
 
 impl Default for CinnamonSettings {
     /// Tiers, cohorts, sample and the third are the articles'. They show their formula as a picture and give no gains as
-    /// text; those here and the period are of the public reimplementation (jfrz38/rate-limit-pid-controller).
+    /// text; gains, period and largest step are those of the public reimplementation (jfrz38/rate-limit-pid-controller).
     fn default() -> Self {
         Self {
             period: Duration::from_millis(500),
             proportional: 0.2,
             integral: 0.5,
             derivative: 0.0,
+            largest_step: 0.1,
             sample: 1000,
             queue_share: 0.33,
             tuner_calls: 250,
@@ -91,6 +96,8 @@ impl Arrangement for CinnamonSettings {
             workers,
             entered: 0,
             left: 0,
+            taken: 0,
+            free: 0,
             adjusted: None,
         })
     }
@@ -106,6 +113,9 @@ struct Cinnamon {
     entered: u32,
     /// Calls that went to a worker.
     left: u32,
+    /// Taken and free places, added up over the ticks of this period.
+    taken: usize,
+    free: usize,
     adjusted: Option<Timestamp>,
 }
 
@@ -144,16 +154,19 @@ impl Guard for Cinnamon {
     }
 
     fn tick(&mut self, now: Timestamp, server: &Server) {
+        self.taken += server.in_flight;
+        self.free += self.places().saturating_sub(server.in_flight);
         let elapsed = now.since(*self.adjusted.get_or_insert(now));
         if elapsed < self.settings.period {
             return;
         }
         self.adjusted = Some(now);
-        let room = self.places().saturating_sub(server.in_flight) as f64;
-        let (entered, left) = (f64::from(self.entered), f64::from(self.left));
-        // Nothing that left is one that left, as in the tuner's arithmetic of small services.
-        self.rejector.adjust((entered - (left + room)) / left.max(1.0), elapsed);
-        (self.entered, self.left) = (0, 0);
+        // A free place could have served as many calls as a taken one did. Counted as one call, as the picture may mean it,
+        // it would be lost beside hundreds that flow in a period.
+        let (entered, left) = (f64::from(self.entered), f64::from(self.left).max(1.0));
+        let room = left * self.free as f64 / self.taken.max(1) as f64;
+        self.rejector.adjust((entered - (left + room)) / left, elapsed);
+        (self.entered, self.left, self.taken, self.free) = (0, 0, 0, 0);
     }
 }
 
@@ -196,7 +209,8 @@ impl Rejector {
         // Held within the range of a share, so that a long idle time does not have to be worked off.
         self.integral = (self.integral + settings.integral * error * seconds).clamp(0.0, 1.0);
         let change = settings.derivative * (error - self.error) / seconds;
-        self.share = (settings.proportional * error + self.integral + change).clamp(0.0, 1.0);
+        let wanted = (settings.proportional * error + self.integral + change).clamp(0.0, 1.0);
+        self.share += (wanted - self.share).clamp(-settings.largest_step, settings.largest_step);
         self.error = error;
         self.threshold = self.above(1.0 - self.share);
     }
