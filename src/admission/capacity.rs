@@ -24,7 +24,7 @@
 //! **Standstill.** While nothing at all is completed only what the allowed backlog has room for is let in.
 //!
 //! **Recovery.** When less arrives, or more is completed, the cut moves there in the window that shows it. If places stay
-//! free while something is refused, the model is wrong: it is stretched by 3 %, then 6, 12, 24 % with each window.
+//! free while something is refused, the model is wrong: it is stretched by 5 %, then 10, 20, 40 % with each window.
 //!
 //! **Other cuts.** While another cut is stricter, this gate's may fall but not rise.
 
@@ -43,16 +43,16 @@ const TIGHT_SECONDS: f64 = 0.25;
 const TIGHT_REQUESTS_TO_GO: f64 = 30.0;
 /// The backlog that is allowed when the rates do not explain it, in requests and in multiples of the target delay.
 const WIDE_REQUESTS: f64 = 60.0;
-const WIDE_TARGETS: f64 = 6.0;
+const WIDE_TARGETS: f64 = 10.0;
 /// In how many seconds such a backlog has to go.
 const WIDE_SECONDS: f64 = 2.0;
 /// So many standard deviations of the rates above the capacity are full evidence of overload.
 const EVIDENT: f64 = 3.0;
 /// The first stretch of a model that leaves places free, and the largest.
-const FIRST_STRETCH: f64 = 0.03;
+const FIRST_STRETCH: f64 = 0.05;
 const LARGEST_STRETCH: f64 = 0.5;
 /// Below this share of a window with all places taken, places count as free.
-const FREE: f64 = 0.5;
+const FREE: f64 = 0.7;
 
 /// Tracks capacity and rates. One default setting serves 5 requests/s and 500,000.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Stretch {
     fn on_window(&mut self, stats: &WindowStats<'_>) {
         let refuses = stats.cut != Cut::OPEN && !stats.frozen;
         let free = stats.limited_seconds < FREE * stats.elapsed.as_secs_f64();
-        if refuses && free && stats.backlog.wanted <= 0.0 {
+        if refuses && free && stats.backlog.wanted < TIGHT_REQUESTS / 2.0 * stats.mean_cost {
             self.factor *= 1.0 + self.step;
             self.step = (self.step * 2.0).min(LARGEST_STRETCH);
         } else {
@@ -119,7 +119,7 @@ impl CapacityTracker {
     /// How much cost per second the next window may let in.
     fn wanted(&self, capacity: f64, stats: &WindowStats<'_>) -> f64 {
         let request = stats.mean_cost;
-        let (evidence, target) = (self.evidence(capacity, request), stats.target.as_secs_f64());
+        let (evidence, target) = (self.evidence(capacity), stats.target.as_secs_f64());
         let between = |wide: f64, tight: f64| wide + evidence * (tight - wide);
         let allowed = between(
             WIDE_TARGETS * target * capacity + WIDE_REQUESTS * request,
@@ -134,10 +134,13 @@ impl CapacityTracker {
     }
 
     /// How sure it is that more arrives than can be done, 0 to 1.
-    fn evidence(&self, capacity: f64, request: f64) -> f64 {
+    fn evidence(&self, capacity: f64) -> f64 {
         let surplus = (self.rates.total() - capacity) / capacity;
         let chance = (1.0 / self.rates.evidence().max(1.0)).sqrt();
-        let _ = request;
         (surplus / (EVIDENT * chance)).clamp(0.0, 1.0)
     }
 }
+
+#[cfg(test)]
+#[path = "capacity_tests.rs"]
+mod tests;

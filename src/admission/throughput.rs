@@ -14,7 +14,7 @@ const FRESH: f64 = 60.0;
 /// The fresh measure holds at least this many seconds.
 const FRESH_SECONDS: f64 = 0.2;
 /// A contradiction is a difference of so many standard deviations, for exponential service times.
-const CONTRADICTION: f64 = 3.5;
+const CONTRADICTION: f64 = 4.0;
 /// Nothing completed in a time in which so many should have: that is no chance.
 const STANDSTILL: f64 = 12.0;
 /// Completions from which there is an estimate at all.
@@ -25,6 +25,8 @@ const ENOUGH: f64 = 8.0;
 pub struct Throughput {
     memory: Measure,
     fresh: Measure,
+    /// The last window contradicted the memory.
+    doubted: bool,
     /// Time at the limit since the last completion, in seconds.
     standing: f64,
     stalled: bool,
@@ -71,11 +73,18 @@ impl Throughput {
         (self.stalled, self.standing) = (false, 0.0);
         let more = Measure { cost, completed, seconds };
         self.fresh.add(more, FRESH, FRESH_SECONDS);
-        self.memory.add(more, REMEMBERED, REMEMBERED_SECONDS);
-        if self.contradicts() {
-            // The newest says most; the fresh measure still has some of the time before the change.
-            self.fresh = if more.completed >= ENOUGH { more } else { self.fresh };
-            self.memory = self.fresh;
+        match (self.contradicts(), self.doubted) {
+            (false, _) => {
+                self.doubted = false;
+                self.memory.add(more, REMEMBERED, REMEMBERED_SECONDS);
+            }
+            // The window in which a standstill begins contradicts as well, and teaches nothing.
+            (true, false) => self.doubted = true,
+            (true, true) => {
+                // The newest says most; the fresh measure still has some of the time before the change.
+                self.fresh = if more.completed >= ENOUGH { more } else { self.fresh };
+                (self.memory, self.doubted) = (self.fresh, false);
+            }
         }
     }
 
@@ -97,11 +106,13 @@ impl Throughput {
     fn stand(&mut self, seconds: f64) {
         self.standing += seconds;
         let rate = if self.memory.seconds > 0.0 { self.memory.completed / self.memory.seconds } else { 0.0 };
-        self.stalled |= self.standing * rate >= STANDSTILL;
+        if self.standing * rate >= STANDSTILL {
+            (self.stalled, self.doubted, self.fresh) = (true, false, Measure::default());
+        }
     }
 
     fn contradicts(&self) -> bool {
-        if self.fresh.completed < FRESH / 2.0 || self.memory.seconds <= self.fresh.seconds {
+        if self.fresh.completed < FRESH / 2.0 || self.memory.seconds <= 0.0 {
             return false;
         }
         let rate = self.memory.completed / self.memory.seconds;
@@ -140,7 +151,7 @@ mod tests {
         feed(&mut throughput, 100, 75.0);
         feed(&mut throughput, 5, 37.0);
         assert!((350.0..420.0).contains(&throughput.per_second().unwrap()), "{throughput:?}");
-        feed(&mut throughput, 3, 75.0);
+        feed(&mut throughput, 4, 75.0);
         assert!(throughput.per_second().unwrap() > 650.0, "{throughput:?}");
     }
 
@@ -161,6 +172,16 @@ mod tests {
         feed(&mut throughput, 1, 75.0);
         assert!(!throughput.is_stalled());
         assert!((throughput.per_second().unwrap() - 750.0).abs() < 1.0, "{throughput:?}");
+    }
+
+    #[test]
+    fn a_standstill_that_begins_within_a_window_is_forgotten_as_well() {
+        let mut throughput = Throughput::default();
+        feed(&mut throughput, 50, 75.0);
+        throughput.observe(0.1, 12.0, 12.0);
+        feed(&mut throughput, 20, 0.0);
+        throughput.observe(0.01, 8.0, 8.0);
+        assert!((throughput.per_second().unwrap() - 750.0).abs() < 5.0, "{throughput:?}");
     }
 
     #[test]

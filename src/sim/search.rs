@@ -7,7 +7,7 @@
 //! gain and by less after a loss. Scores are compared as they are: whoever asks for one runs the same scenarios with the
 //! same seeds for each setting, and judges what was found on other seeds.
 
-use super::rivals::{Chance, Knob, Unit};
+use super::rivals::{Chance, Knob};
 
 /// What a search may spend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ const GAIN: f64 = 1.5;
 const LOSS: f64 = 0.9;
 /// How likely a setting takes part in a small step.
 const MOVED: f64 = 0.5;
-/// How likely a word is drawn anew in a small step, as words have no neighbours.
+/// How likely a word or a flag is drawn anew in a small step, as they have no neighbours.
 const REDRAWN: f64 = 0.25;
 
 /// Finds the settings that `score` likes best; more is better, and no number is worst. `defaults` are the authors' settings.
@@ -125,12 +125,12 @@ impl<E, F: FnMut(&toml::Table) -> Result<f64, E>> Search<'_, F> {
         // One moves in any case, or the try would be wasted.
         let certain = (self.chance.unit() * self.knobs.len() as f64) as usize;
         for (index, (place, knob)) in places.iter_mut().zip(self.knobs).enumerate() {
-            let is_word = matches!(knob.unit, Unit::Word(_));
-            let moves = index == certain || self.chance.happens(if is_word { REDRAWN } else { MOVED });
-            if moves && is_word {
-                *place = self.chance.unit();
-            } else if moves {
+            let ordered = knob.unit.is_ordered();
+            let moves = index == certain || self.chance.happens(if ordered { MOVED } else { REDRAWN });
+            if moves && ordered {
                 *place = (*place + radius * (2.0 * self.chance.unit() - 1.0)).clamp(0.0, 1.0);
+            } else if moves {
+                *place = self.chance.unit();
             }
         }
         places

@@ -23,6 +23,18 @@ pub enum Unit {
     Time,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Yes or no.
+    Flag,
+}
+
+impl Unit {
+    /// Whether its values have an order, so that near ones do nearly the same.
+    pub const fn is_ordered(self) -> bool {
+        match self {
+            Self::Number | Self::Whole | Self::Time => true,
+            Self::Word(_) | Self::Flag => false,
+        }
+    }
 }
 
 /// A setting with the range that a search may use.
@@ -66,6 +78,11 @@ impl Knob {
         Self { name, low: 0.0, high: words.len() as f64, scale: Scale::Linear, unit: Unit::Word(words) }
     }
 
+    /// Yes or no.
+    pub const fn flag(name: &'static str) -> Self {
+        Self { name, low: 0.0, high: 2.0, scale: Scale::Linear, unit: Unit::Flag }
+    }
+
     /// The setting at a place in the range, 0 being its low end and 1 its high end.
     pub fn at(&self, place: f64) -> toml::Value {
         let place = place.clamp(0.0, 1.0);
@@ -81,6 +98,7 @@ impl Knob {
                 let word = words.get(number as usize).or(words.last()).copied().unwrap_or_default();
                 toml::Value::String(word.to_owned())
             }
+            Unit::Flag => toml::Value::Boolean(number >= 1.0),
         }
     }
 
@@ -92,6 +110,7 @@ impl Knob {
             Unit::Time => humantime::parse_duration(value.as_str()?).as_ref().map(Duration::as_secs_f64).ok()?,
             // The middle of the word's part of the range.
             Unit::Word(words) => words.iter().position(|word| value.as_str() == Some(word))? as f64 + 0.5,
+            Unit::Flag => f64::from(u8::from(value.as_bool()?)) + 0.5,
         };
         let place = match self.scale {
             Scale::Linear => (number - self.low) / (self.high - self.low),
@@ -113,6 +132,7 @@ mod tests {
             Knob::log("gain", 0.01, 10.0),
             Knob::whole("count", 1.0, 500.0),
             Knob::word("law", &["a", "b", "c"]),
+            Knob::flag("on"),
         ];
         for knob in knobs {
             for place in [0.0, 0.2, 0.5, 0.9, 1.0] {

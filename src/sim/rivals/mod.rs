@@ -1,7 +1,7 @@
 //! Other ways to control overload, one file each, with the settings of their authors as defaults and every setting open to
 //! a search. What each models and leaves out is in `docs/rivals.md`.
 //!
-//! [`RIVALS`] is the one list; [`arrangement`] makes any of them from a table of a scenario file.
+//! [`RIVALS`] is the one list, and each [`Kind`] in it makes its controller from a table of a scenario file.
 
 #[cfg(test)]
 mod bench;
@@ -22,14 +22,20 @@ mod throttle;
 mod trpc;
 mod written;
 
+use std::sync::Arc;
+
 use serde::{Serialize, de::DeserializeOwned};
+use toml::{
+    Spanned,
+    de::{DeTable, Deserializer, Error},
+};
 
 pub use breakwater::BreakwaterSettings;
 pub(in crate::sim) use chance::Chance;
 pub use cinnamon::CinnamonSettings;
 pub use codel::CodelSettings;
 pub use codel_timeout::CodelTimeoutSettings;
-pub use dagor_response::{Callers, DagorResponseSettings};
+pub use dagor_response::DagorResponseSettings;
 pub use fixed::FixedSettings;
 pub use gradient2::Gradient2Settings;
 pub use knob::{Knob, Scale, Unit};
@@ -42,7 +48,10 @@ pub use trpc::TrpcSettings;
 
 use super::guard::Arrangement;
 
-/// A kind of controller: its name in scenario files, and how to make one.
+/// An arrangement, or what is wrong with its settings.
+type Made = Result<Arc<dyn Arrangement>, Error>;
+
+/// A kind of rival: its name in scenario files, and how to make one.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
     /// The `kind` in a table of settings.
@@ -51,7 +60,8 @@ pub struct Kind {
     pub about: &'static str,
     /// What a search may vary.
     pub knobs: &'static [Knob],
-    make: fn(toml::Table) -> Result<Box<dyn Arrangement>, toml::de::Error>,
+    make: fn(toml::Table) -> Made,
+    read: fn(Spanned<DeTable<'_>>) -> Made,
     defaults: fn() -> toml::Table,
 }
 
@@ -61,7 +71,7 @@ impl Kind {
     where
         S: Arrangement + Default + DeserializeOwned + Serialize + 'static,
     {
-        Self { name, about, knobs, make: make::<S>, defaults: defaults::<S> }
+        Self { name, about, knobs, make: make::<S>, read: read::<S>, defaults: defaults::<S> }
     }
 
     /// One with these settings; what the table does not say is as its authors have it.
@@ -69,8 +79,17 @@ impl Kind {
     /// # Errors
     ///
     /// Unknown keys, and values that make no sense.
-    pub fn with(&self, settings: toml::Table) -> Result<Box<dyn Arrangement>, ControllerError> {
-        (self.make)(settings).map_err(|source| ControllerError::Settings { kind: self.name, source })
+    pub fn with(&self, settings: toml::Table) -> Result<Arc<dyn Arrangement>, Error> {
+        (self.make)(settings)
+    }
+
+    /// The same of a part of a file; the error says where in the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kind::with`].
+    pub fn read(&self, settings: Spanned<DeTable<'_>>) -> Result<Arc<dyn Arrangement>, Error> {
+        (self.read)(settings)
     }
 
     /// Its authors' settings.
@@ -79,11 +98,18 @@ impl Kind {
     }
 }
 
-fn make<S>(settings: toml::Table) -> Result<Box<dyn Arrangement>, toml::de::Error>
+fn make<S>(settings: toml::Table) -> Made
 where
     S: Arrangement + DeserializeOwned + 'static,
 {
-    settings.try_into::<S>().map(|settings| Box::new(settings) as Box<dyn Arrangement>)
+    settings.try_into::<S>().map(|settings| Arc::new(settings) as Arc<dyn Arrangement>)
+}
+
+fn read<S>(settings: Spanned<DeTable<'_>>) -> Made
+where
+    S: Arrangement + DeserializeOwned + 'static,
+{
+    S::deserialize(Deserializer::from(settings)).map(|settings| Arc::new(settings) as Arc<dyn Arrangement>)
 }
 
 /// Every settings type is a plain table; a test compares each of their keys.
@@ -112,124 +138,33 @@ pub const RIVALS: &[Kind] = &[
     Kind::of::<ThrottleSettings>("throttle", "client throttling (SRE book)", ThrottleSettings::KNOBS),
 ];
 
-/// Why a table makes no controller.
-#[derive(Debug, thiserror::Error)]
-pub enum ControllerError {
-    /// It does not say which.
-    #[error("`kind` is missing; it is one of {}", names(.known))]
-    NoKind {
-        /// What there is.
-        known: &'static [Kind],
-    },
-    /// There is none of this name.
-    #[error("there is no controller `{kind}`; `kind` is one of {}", names(.known))]
-    Unknown {
-        /// The name.
-        kind: String,
-        /// What there is.
-        known: &'static [Kind],
-    },
-    /// Its settings are wrong.
-    #[error("the settings of `{kind}` are wrong")]
-    Settings {
-        /// The name.
-        kind: &'static str,
-        /// What is wrong.
-        source: toml::de::Error,
-    },
-}
-
-fn names(kinds: &[Kind]) -> String {
-    let names: Vec<_> = kinds.iter().map(|kind| format!("`{}`", kind.name)).collect();
-    names.join(", ")
-}
-
-/// The kind of this name among `kinds`.
-pub fn kind(kinds: &'static [Kind], name: &str) -> Option<&'static Kind> {
-    kinds.iter().find(|kind| kind.name == name)
-}
-
-/// Makes a controller of `kinds` from a table such as `{ kind = "codel", target = "5ms" }`.
-///
-/// # Errors
-///
-/// A missing or unknown kind, unknown keys, and values that make no sense.
-pub fn arrangement(kinds: &'static [Kind], mut table: toml::Table) -> Result<Box<dyn Arrangement>, ControllerError> {
-    let name = match table.remove("kind") {
-        Some(toml::Value::String(name)) => name,
-        Some(other) => other.to_string(),
-        None => return Err(ControllerError::NoKind { known: kinds }),
-    };
-    let kind = kind(kinds, &name).ok_or(ControllerError::Unknown { kind: name, known: kinds })?;
-    kind.with(table)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
-
     use super::*;
 
-    fn made(text: &str) -> Result<Box<dyn Arrangement>, ControllerError> {
-        arrangement(RIVALS, text.parse().unwrap())
+    fn made(name: &str, settings: &str) -> Made {
+        let kind = RIVALS.iter().find(|rival| rival.name == name).unwrap();
+        kind.with(settings.parse().unwrap())
     }
 
     #[test]
     fn a_table_makes_a_rival_with_the_rest_as_its_authors_have_it() {
-        let rival = made("kind = 'codel'\ntarget = '7ms'").unwrap();
-        let written = format!("{rival:?}");
+        let written = format!("{:?}", made("codel", "target = '7ms'").unwrap());
         assert!(written.contains("target: 7ms") && written.contains("interval: 100ms"), "{written}");
     }
 
     #[test]
-    fn unknown_kinds_and_keys_and_senseless_values_are_errors_that_say_so() {
-        assert!(made("target = '7ms'").unwrap_err().to_string().starts_with("`kind` is missing; it is one of `none`"));
-        let unknown = made("kind = 'code1'").unwrap_err().to_string();
-        assert!(unknown.starts_with("there is no controller `code1`"), "{unknown}");
-        for (settings, expected) in [
-            ("kind = 'codel'\ntraget = '7ms'", "unknown field `traget`"),
-            ("kind = 'codel'\ntarget = '0ms'", "must be longer than zero"),
-            ("kind = 'codel'\ntarget = 7", "invalid type"),
-            ("kind = 'random'\nalpha = 2.0", "must be from 0 to 1"),
-            ("kind = 'seda'\ndecrease = 0.5", "must be at least 1"),
-            ("kind = 'gradient2'\nmin = 0", "must be at least 1"),
+    fn unknown_keys_and_senseless_values_are_errors_that_say_so() {
+        for (name, settings, expected) in [
+            ("codel", "traget = '7ms'", "unknown field `traget`"),
+            ("codel", "target = '0ms'", "must be longer than zero"),
+            ("codel", "target = 7", "invalid type"),
+            ("random", "alpha = 2.0", "must be from 0 to 1"),
+            ("seda", "decrease = 0.5", "must be at least 1"),
+            ("gradient2", "min = 0", "must be at least 1"),
         ] {
-            let error = made(settings).unwrap_err();
-            let source = error.source().unwrap().to_string();
-            assert!(source.contains(expected), "{settings}: {source}");
-        }
-    }
-
-    #[test]
-    fn every_name_is_used_once() {
-        for rival in RIVALS {
-            assert_eq!(RIVALS.iter().filter(|other| other.name == rival.name).count(), 1, "{}", rival.name);
-        }
-    }
-
-    #[test]
-    fn every_knob_turns_an_existing_setting_whose_default_lies_in_its_range() {
-        for rival in RIVALS {
-            let defaults = rival.defaults();
-            for knob in rival.knobs {
-                let default = &defaults[knob.name];
-                let place = knob.place(default).unwrap_or_else(|| panic!("{} {}", rival.name, knob.name));
-                let same = knob.place(&knob.at(place)).unwrap();
-                assert!((place - same).abs() < 0.05, "{} {}", rival.name, knob.name);
-                for end in [0.0, 1.0] {
-                    let settings = toml::Table::from_iter([(knob.name.to_owned(), knob.at(end))]);
-                    rival.with(settings).unwrap();
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn defaults_come_back_from_their_table() {
-        for rival in RIVALS {
-            let again = rival.with(rival.defaults()).unwrap();
-            let direct = rival.with(toml::Table::new()).unwrap();
-            assert_eq!(format!("{again:?}"), format!("{direct:?}"));
+            let error = made(name, settings).unwrap_err().to_string();
+            assert!(error.contains(expected), "{settings}: {error}");
         }
     }
 
