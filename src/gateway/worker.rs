@@ -23,6 +23,7 @@ use super::{
     link::{Link, LinkConfig, LinkEvent, LinkHandle},
     request::{ClientRequest, Table},
     stack::{self, RequestFuture, RequestStack, ServiceStack},
+    usage::Usage,
 };
 use crate::{
     admission::Backlog,
@@ -54,6 +55,8 @@ pub struct Worker {
     pub heartbeats: Heartbeats<Arc<Connection>>,
     /// How requests ended.
     pub counters: Counters,
+    /// What its clients were served.
+    pub usage: Usage,
     /// Clients refused at the door that still read why.
     pub farewells: Arc<Semaphore>,
     table: ArcSwap<Table>,
@@ -82,6 +85,7 @@ impl Worker {
             deadlines: Deadlines::default(),
             heartbeats: Heartbeats::new(),
             counters,
+            usage: Usage::default(),
             farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
             table: ArcSwap::from_pointee(table),
             table_is_new: AtomicBool::new(false),
