@@ -11,7 +11,7 @@ use std::{
 
 use allocation_counter::measure;
 use dagor::{
-    admission::{Cut, Gate, GateSettings, Level, PriorityKey, Value},
+    admission::{Cost, Cut, Gate, GateSettings, Level, PriorityKey, Value},
     clock::{Clock, Timestamp},
     id::MessageId,
     layer::{QueueLayer, QueueSettings, ShedLayer, TagLayer},
@@ -78,7 +78,7 @@ fn allocations(mut work: impl FnMut()) -> u64 {
 #[test]
 fn a_decision_allocates_nothing() {
     let gate = gate();
-    let decide = |business| gate.decide(0, Timestamp::ZERO, value(business));
+    let decide = |business| gate.decide(0, Timestamp::ZERO, value(business), Cost::ONE);
     assert_eq!(allocations(|| assert!(decide(1).is_ok())), 0);
     assert_eq!(allocations(|| assert!(decide(9).is_err())), 0);
 }
@@ -89,7 +89,7 @@ fn closing_a_window_allocates_nothing() {
     let mut now = Timestamp::ZERO;
     let second = || {
         now = now + Duration::from_secs(1);
-        gate.tick(now, Duration::ZERO);
+        gate.tick(now, None);
     };
     assert_eq!(allocations(second), 0);
 }

@@ -10,11 +10,13 @@
 //! ```
 //!
 //! Reading order: [`level`] (the scale), [`gate`] (the hot path), [`controller`] (the design of the loop),
-//! [`dagor_v3`], [`own`] (the gateway's own gate), [`queue`] (who is next when a place becomes free).
+//! [`capacity`] (the default one), [`dagor_v3`] (the paper's), [`own`] (the gateway's own gate), [`places`] and [`queue`]
+//! (who is next when a place becomes free).
 
 pub mod capacity;
 pub mod cells;
 pub mod controller;
+pub mod cost;
 pub mod dagor_v3;
 pub mod detector;
 pub mod drain;
@@ -23,20 +25,28 @@ pub mod fenwick;
 pub mod gate;
 pub mod level;
 pub mod own;
+pub mod places;
 pub mod priority;
 pub mod queue;
+pub mod rates;
 pub mod refusal;
 pub mod retry;
 pub mod settings;
+pub mod share;
+pub mod throughput;
 pub mod window;
 
+pub use capacity::CapacityTracker;
 pub use cells::Tally;
 pub use controller::{Controller, WindowStats};
+pub use cost::{Cost, CostBook};
 pub use dagor_v3::DagorV3;
-pub use gate::{Gate, GateSnapshot};
+pub use gate::{Admission, Gate, GateSnapshot};
 pub use level::{Cut, GRAIN_BITS, Level, Value};
 pub use own::OwnGate;
+pub use places::Backlog;
 pub use priority::{PriorityKey, UserHash};
 pub use refusal::{Cause, Refusal};
 pub use retry::retry_after;
 pub use settings::{ControllerKind, GateMode, GateSettings};
+pub use share::MinimumShare;

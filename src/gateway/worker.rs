@@ -25,6 +25,7 @@ use super::{
     stack::{self, RequestFuture, RequestStack, ServiceStack},
 };
 use crate::{
+    admission::Backlog,
     clock::{Clock, Timestamp},
     layer::{self, heartbeat::Heartbeats},
     policy::table::ServiceAddresses,
@@ -164,10 +165,10 @@ impl Worker {
         self.lanes.get().map_or(&[], |lanes| &lanes.instances)
     }
 
-    /// The longest that anything waits for a service.
-    pub fn oldest_waiting(&self, service: usize, now: Timestamp) -> Duration {
+    /// What waits for a service.
+    pub fn backlog(&self, service: usize, now: Timestamp) -> Backlog {
         let instances = self.instances().get(service).map_or(&[][..], Vec::as_slice);
-        instances.iter().map(|instance| instance.queue().oldest_waiting(now)).max().unwrap_or_default()
+        instances.iter().map(|instance| instance.queue().backlog(now)).fold(Backlog::default(), Backlog::join)
     }
 
     /// Looks after queues, links, deadlines and heartbeats, every [`TICK`] for as long as the worker lives.

@@ -78,6 +78,7 @@ pub(super) struct GateText {
     pub(super) target: Option<At<Duration>>,
     pub(super) window: Option<At<Duration>>,
     pub(super) window_requests: Option<At<u64>>,
+    pub(super) patience: Option<At<Duration>>,
     pub(super) mode: Option<At<String>>,
 }
 
@@ -199,6 +200,7 @@ impl GateText {
             target: table.duration("target"),
             window: table.duration("window"),
             window_requests: table.whole("window_requests"),
+            patience: table.duration("patience"),
             mode: table.text("mode"),
         };
         table.finish();

@@ -7,7 +7,10 @@ use super::{
     limits::TIMEOUTS,
 };
 use crate::{
-    admission::level::{BUSINESS_PRIORITIES, USER_LEVELS},
+    admission::{
+        GateSettings,
+        level::{BUSINESS_PRIORITIES, USER_LEVELS},
+    },
     id::BusinessCode,
     policy::{
         defaults,
@@ -89,7 +92,7 @@ impl Checker<'_> {
             services.push(Service { name: name.value.clone(), gate, queue, balance });
         }
         if texts.is_empty() {
-            let (gate, queue) = (defaults::gate(), Default::default());
+            let (gate, queue) = (GateSettings::default(), Default::default());
             services.push(Service { name: DEFAULT_SERVICE.to_owned(), gate, queue, balance: Balance::UserHash });
         }
         services

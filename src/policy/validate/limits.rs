@@ -6,7 +6,6 @@ use super::checker::{Checker, place};
 use crate::{
     admission::{ControllerKind, GateMode, GateSettings},
     policy::{
-        defaults,
         document::{ConnectionsText, GateText, ServiceText},
         quantity::{format_duration, format_rate, format_size},
         reader::At,
@@ -30,15 +29,6 @@ const MAX_OUTGOING: u64 = 1 << 30;
 const MAX_OUTGOING_TOTAL: u64 = 1 << 44;
 /// What a try may take.
 pub(super) const TIMEOUTS: RangeInclusive<Duration> = MILLISECOND..=HOUR;
-
-const CONTROLLERS: [ControllerKind; 1] = [ControllerKind::DagorV3];
-
-/// What a policy file calls a controller.
-pub fn controller_name(kind: ControllerKind) -> &'static str {
-    match kind {
-        ControllerKind::DagorV3 => "dagor-v3",
-    }
-}
 
 impl Checker<'_> {
     pub(super) fn connections(&mut self, text: &ConnectionsText) -> Connections {
@@ -123,14 +113,18 @@ impl Checker<'_> {
     }
 
     pub(super) fn gate(&mut self, text: &GateText) -> GateSettings {
-        let default = defaults::gate();
-        let controllers = CONTROLLERS.map(|kind| (controller_name(kind), kind));
+        let default = GateSettings::default();
+        let controllers = ControllerKind::ALL.map(|kind| (kind.name(), kind));
         let modes = [("enforce", GateMode::Enforce), ("dry-run", GateMode::DryRun)];
+        let controller = self.word(&text.controller, "controller", &controllers, default.controller);
+        let default = GateSettings::of(controller);
         let gate = GateSettings {
-            controller: self.word(&text.controller, "controller", &controllers, default.controller),
+            controller,
             target: self.duration(&text.target, MILLISECOND / 10..=SECOND * 10, default.target),
             window: self.duration(&text.window, MILLISECOND * 10..=SECOND * 60, default.window),
             window_requests: self.whole(&text.window_requests, 1..=1 << 24, default.window_requests.into()) as u32,
+            patience: self.duration(&text.patience, Duration::ZERO..=SECOND * 60, default.patience),
+            shares: Vec::new(),
             mode: self.word(&text.mode, "mode", &modes, default.mode),
         };
         self.contradiction(gate.target < gate.window, &[place(&text.window), place(&text.target)], || {

@@ -6,7 +6,7 @@ mod cases;
 mod checker;
 mod limits;
 
-pub use limits::controller_name;
+use crate::admission::GateSettings;
 
 use self::{business::Scope, checker::Checker};
 use super::{
@@ -39,7 +39,7 @@ impl Checker<'_> {
     fn policy(&mut self, document: &Document, sources: &Sources, codes: &Codes) -> Policy {
         let connections = document.connections.as_ref().map(|text| self.connections(text)).unwrap_or_default();
         let gateway = document.gateway.as_ref();
-        let gateway_gate = gateway.map_or_else(super::defaults::gate, |gateway| self.gate(&gateway.gate));
+        let gateway_gate = gateway.map_or_else(GateSettings::default, |gateway| self.gate(&gateway.gate));
         let tiers = self.tiers(&document.tiers);
         let services = self.services(&document.services);
         let scope = Scope { tiers: &tiers, services: &services, connections: &connections, codes };
