@@ -15,7 +15,7 @@ use dagor::{
     admission::{Cut, Level, PriorityKey, Value},
     clock::Clock,
     layer::http::{
-        Admission, AdmissionSettings, Call, CallLayer, Claim, Classify, Context, EntryLayer, Parts, Signer, SigningKey,
+        Call, CallLayer, Claim, Classify, Context, EntryLayer, Gatehouse, GatehouseSettings, Parts, Signer, SigningKey,
         Trust, Verifier,
     },
     pb::service::{
@@ -46,22 +46,22 @@ fn ordinary(_: &Parts) -> Claim {
     Claim::business(40)
 }
 
-fn entry(trust: Trust, admission: &Admission) -> EntryLayer<impl Classify + Clone + Send + Sync + 'static> {
+fn entry(trust: Trust, gatehouse: &Gatehouse) -> EntryLayer<impl Classify + Clone + Send + Sync + 'static> {
     let entry = EntryLayer::new(PriorityKey(*b"0123456789abcdef"), ordinary);
-    entry.trust(trust).timeout(PATIENCE).admitting(admission.clone())
+    entry.trust(trust).timeout(PATIENCE).gated(gatehouse.clone())
 }
 
-/// An admission that is driven, with this many places.
-fn admission(places: usize) -> Admission {
-    let (admission, driver) = Admission::pair(AdmissionSettings::for_workers(places), Clock::system());
+/// A gatehouse that is driven, with this many places.
+fn gatehouse(places: usize) -> Gatehouse {
+    let (gatehouse, driver) = Gatehouse::pair(GatehouseSettings::for_workers(places), Clock::system());
     driver.start_thread().unwrap();
-    admission
+    gatehouse
 }
 
 /// Until the request of this task waits for the only place.
-async fn until_one_waits<T>(admission: &Admission, second: &JoinHandle<T>) {
+async fn until_one_waits<T>(gatehouse: &Gatehouse, second: &JoinHandle<T>) {
     let waits = async {
-        while admission.queue().waiting() == 0 {
+        while gatehouse.queue().waiting() == 0 {
             assert!(!second.is_finished(), "it ran beside the first");
             tokio::task::yield_now().await;
         }
@@ -98,10 +98,10 @@ impl Logic for Teller {
     }
 }
 
-async fn serve_logic(admission: &Admission) -> SocketAddr {
+async fn serve_logic(gatehouse: &Gatehouse) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let layer = entry(Trust::signed(Verifier::new(KEY, "logic")), admission);
+    let layer = entry(Trust::signed(Verifier::new(KEY, "logic")), gatehouse);
     let server = tonic::transport::Server::builder().layer(layer).add_service(LogicServer::new(Teller));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     address
@@ -157,18 +157,18 @@ async fn text<B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>>(response
 /// A client, an axum server and a tonic server, all with layers; each hop signs for the next.
 struct Chain {
     web: SocketAddr,
-    logic_admission: Admission,
+    logic_gatehouse: Gatehouse,
     client: Call<Client<HttpConnector, Body>>,
 }
 
 async fn chain() -> Chain {
-    let (front_admission, logic_admission) = (admission(8), admission(8));
-    let logic = serve_logic(&logic_admission).await;
+    let (front_gatehouse, logic_gatehouse) = (gatehouse(8), gatehouse(8));
+    let logic = serve_logic(&logic_gatehouse).await;
     let logic = dial(logic, CallLayer::new().sign(Signer::new(KEY, "logic")));
-    let layer = entry(Trust::signed(Verifier::new(KEY, "front")), &front_admission);
+    let layer = entry(Trust::signed(Verifier::new(KEY, "front")), &front_gatehouse);
     let web = serve_web(Router::new().route("/", get(front)).with_state(logic).layer(layer)).await;
     let client = CallLayer::new().sign(Signer::new(KEY, "front")).layer(web_client());
-    Chain { web, logic_admission, client }
+    Chain { web, logic_gatehouse, client }
 }
 
 #[tokio::test]
@@ -205,19 +205,19 @@ async fn what_the_second_hop_refuses_is_refused_at_the_first_from_then_on() {
         (response.status(), text(response).await)
     };
     assert_eq!(ask().await.0, StatusCode::OK);
-    chain.logic_admission.gate().set_manager_cap(Cut::through(Level::new(30, 127)));
+    chain.logic_gatehouse.gate().set_manager_cap(Cut::through(Level::new(30, 127)));
     for _ in 0..10 {
         assert_eq!(ask().await, (StatusCode::BAD_GATEWAY, "ResourceExhausted".to_owned()));
     }
-    let refused = chain.logic_admission.snapshot().refused_total;
+    let refused = chain.logic_gatehouse.snapshot().refused_total;
     assert!((1..10).contains(&refused), "{refused} of 10 were sent; a cut lapses after a second");
 }
 
 #[tokio::test]
 async fn a_grpc_client_learns_the_status_the_cut_and_when_to_come_back() {
-    let admission = admission(8);
-    admission.gate().set_manager_cap(Cut::through(Level::new(30, 127)));
-    let logic = dial(serve_logic(&admission).await, CallLayer::new());
+    let gatehouse = gatehouse(8);
+    gatehouse.gate().set_manager_cap(Cut::through(Level::new(30, 127)));
+    let logic = dial(serve_logic(&gatehouse).await, CallLayer::new());
     let status = ask(logic, false).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (tonic::Code::ResourceExhausted, "manager_cap"));
     let number = |name| status.metadata().get(name).unwrap().to_str().unwrap().parse::<u32>().unwrap();
@@ -227,13 +227,13 @@ async fn a_grpc_client_learns_the_status_the_cut_and_when_to_come_back() {
 
 #[tokio::test]
 async fn a_grpc_stream_holds_its_place_as_long_as_it_lives() {
-    let admission = admission(1);
-    let logic = dial(serve_logic(&admission).await, CallLayer::new());
+    let gatehouse = gatehouse(1);
+    let logic = dial(serve_logic(&gatehouse).await, CallLayer::new());
     let mut stream = ask(logic.clone(), true).await.unwrap().into_inner();
     assert!(stream.message().await.unwrap().is_some());
     let second = tokio::spawn(ask(logic, false));
-    until_one_waits(&admission, &second).await;
-    assert_eq!(admission.queue().in_flight(), 1);
+    until_one_waits(&gatehouse, &second).await;
+    assert_eq!(gatehouse.queue().in_flight(), 1);
     drop(stream);
     let mut answers = second.await.unwrap().unwrap().into_inner();
     while answers.message().await.unwrap().is_some() {}
@@ -241,32 +241,32 @@ async fn a_grpc_stream_holds_its_place_as_long_as_it_lives() {
 
 #[tokio::test]
 async fn a_streaming_http_response_holds_its_place_until_its_end() {
-    let admission = admission(1);
+    let gatehouse = gatehouse(1);
     let (sender, receiver) = mpsc::channel::<Result<Bytes, Infallible>>(1);
     let stream = Arc::new(Mutex::new(Some(ReceiverStream::new(receiver))));
     let app = Router::new()
         .route("/stream", get(move || std::future::ready(Body::from_stream(stream.lock().unwrap().take().unwrap()))))
         .route("/quick", get(async || "quick"))
-        .layer(entry(Trust::nobody(), &admission));
+        .layer(entry(Trust::nobody(), &gatehouse));
     let web = serve_web(app).await;
     let stream = web_client().request(request(web, "/stream")).await.unwrap();
     let quick = tokio::spawn(web_client().request(request(web, "/quick")));
-    until_one_waits(&admission, &quick).await;
+    until_one_waits(&gatehouse, &quick).await;
     sender.send(Ok(Bytes::from_static(b"the end"))).await.unwrap();
     drop(sender);
     assert_eq!(text(stream).await, "the end");
     assert_eq!(text(quick.await.unwrap().unwrap()).await, "quick");
-    assert_eq!(admission.queue().in_flight(), 0);
+    assert_eq!(gatehouse.queue().in_flight(), 0);
 }
 
 #[tokio::test]
 async fn probes_pass_a_closed_gate_and_others_learn_when_to_come_back() {
-    let admission = admission(8);
-    admission.gate().set_manager_cap(Cut::CLOSED);
+    let gatehouse = gatehouse(8);
+    gatehouse.gate().set_manager_cap(Cut::CLOSED);
     let app = Router::new()
         .route("/live", get(async || "alive"))
         .route("/", get(async || "served"))
-        .layer(entry(Trust::nobody(), &admission));
+        .layer(entry(Trust::nobody(), &gatehouse));
     let web = serve_web(app).await;
     assert_eq!(text(web_client().request(request(web, "/live")).await.unwrap()).await, "alive");
     let refused = web_client().request(request(web, "/")).await.unwrap();

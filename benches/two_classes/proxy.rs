@@ -20,7 +20,7 @@ use axum::{
 use dagor::{
     admission::PriorityKey,
     clock::Clock,
-    layer::http::{Admission, AdmissionSettings, CallLayer, Claim, EntryLayer, Parts},
+    layer::http::{CallLayer, Claim, EntryLayer, Gatehouse, GatehouseSettings, Parts},
 };
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -58,9 +58,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let workers: usize = next()?.parse()?;
 
     // One more than it works on, so that it has the next at hand when one is done.
-    let (admission, driver) = Admission::pair(AdmissionSettings::for_workers(workers + 1), Clock::system());
+    let (gatehouse, driver) = Gatehouse::pair(GatehouseSettings::for_workers(workers + 1), Clock::system());
     driver.start_thread()?;
-    let entry = EntryLayer::new(PriorityKey(*b"a secret of 16 b"), classify).timeout(TIMEOUT).admitting(admission);
+    let entry = EntryLayer::new(PriorityKey(*b"a secret of 16 b"), classify).timeout(TIMEOUT).gated(gatehouse);
     let client = CallLayer::new().layer(Client::builder(TokioExecutor::new()).build_http());
     let app = Router::new().fallback(forward).with_state((client, upstream)).layer(entry);
 

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    admission::{PriorityKey, Value},
+    admission::{Cost, PriorityKey, Value},
     id::MessageId,
 };
 
@@ -30,15 +30,16 @@ pub enum Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     business: u8,
-    user: Option<Arc<str>>,
+    pub(super) user: Option<Arc<str>>,
     tier: (u8, u8),
     task: Option<u64>,
+    pub(super) cost: Cost,
 }
 
 impl Claim {
     /// A request of this business priority: 0 to 63, lower is more important.
     pub const fn business(priority: u8) -> Self {
-        Self { business: priority, user: None, tier: (0, 127), task: None }
+        Self { business: priority, user: None, tier: (0, 127), task: None, cost: Cost::ONE }
     }
 
     /// Made by this user, as the service itself has found out. All of a user's requests have one user level, which
@@ -65,6 +66,14 @@ impl Claim {
         self
     }
 
+    /// How much of the service's capacity it takes, where others take 1 (1 unless given): a request that works five
+    /// times as long as the others costs 5.
+    #[must_use]
+    pub fn cost(mut self, units: f64) -> Self {
+        self.cost = Cost::from_units(units);
+        self
+    }
+
     /// The value at a common time (since the Unix epoch); `serial` tells requests apart that say nothing else.
     pub(super) fn value(&self, key: &PriorityKey, since_epoch: Duration, serial: u64) -> Value {
         let task = self.task.unwrap_or(serial);
@@ -73,10 +82,6 @@ impl Claim {
             None => key.user(&task.to_le_bytes()),
         };
         hash.value(self.business, since_epoch, self.tier, MessageId(task))
-    }
-
-    pub(super) fn into_user(self) -> Option<Arc<str>> {
-        self.user
     }
 }
 

@@ -20,7 +20,7 @@ use pin_project::pin_project;
 
 use super::claim::Origin;
 use crate::{
-    admission::{GRAIN_BITS, Value},
+    admission::{Cost, GRAIN_BITS, Value},
     clock::{Clock, Timestamp},
     request::{Prioritized, Timed},
 };
@@ -54,6 +54,7 @@ struct Task {
     value: Value,
     user: Option<Arc<str>>,
     origin: Origin,
+    cost: Cost,
     arrived: Timestamp,
     deadline: Timestamp,
     clock: Clock,
@@ -83,6 +84,7 @@ impl Context {
             value,
             user: None,
             origin: Origin::Claimed,
+            cost: Cost::ONE,
             arrived,
             deadline: arrived + timeout,
             clock: clock.clone(),
@@ -115,6 +117,10 @@ impl Context {
 
     pub(super) fn with_origin(self, origin: Origin) -> Self {
         self.with(|task| task.origin = origin)
+    }
+
+    pub(super) fn with_cost(self, cost: Cost) -> Self {
+        self.with(|task| task.cost = cost)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Task)) -> Self {
@@ -193,6 +199,10 @@ impl Timed for Context {
 
     fn deadline(&self) -> Timestamp {
         self.0.deadline
+    }
+
+    fn cost(&self) -> Cost {
+        self.0.cost
     }
 }
 

@@ -19,11 +19,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    admission::Admission,
     body::HeldBody,
     claim::Claim,
     context::Context,
     exempt::{Exempt, Judgement},
+    gatehouse::Gatehouse,
     header::{self, Dialect},
     refuse,
     run::{Incoming, Run, RunAtOnce, Stopped},
@@ -42,7 +42,8 @@ use crate::{
 /// How long a request may take, if nothing shorter is said (the paper's).
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Says what kind of request this is, from its head. Closures from a reference to the head do.
+/// Says what kind of request this is, from its head. Closures from a reference to the head do. Where a caller is
+/// believed, only the cost counts.
 pub trait Classify {
     /// What it claims to be.
     fn classify(&self, head: &Parts) -> Claim;
@@ -56,7 +57,7 @@ impl<F: Fn(&Parts) -> Claim> Classify for F {
 
 /// Stands in front of an HTTP or gRPC server: any service from `http::Request` to `http::Response`.
 ///
-/// With an [`Admission`] it sheds the least important requests; without one it only finds out the importance of each
+/// With an [`Gatehouse`] it sheds the least important requests; without one it only finds out the importance of each
 /// and makes it the [`Context`] of what runs, for the calls that follow.
 ///
 /// ```
@@ -64,7 +65,7 @@ impl<F: Fn(&Parts) -> Claim> Classify for F {
 /// use dagor::{
 ///     admission::PriorityKey,
 ///     clock::Clock,
-///     layer::http::{Admission, AdmissionSettings, Claim, EntryLayer, Parts},
+///     layer::http::{Gatehouse, GatehouseSettings, Claim, EntryLayer, Parts},
 /// };
 ///
 /// fn classify(head: &Parts) -> Claim {
@@ -75,9 +76,9 @@ impl<F: Fn(&Parts) -> Claim> Classify for F {
 ///     }
 /// }
 ///
-/// let (admission, driver) = Admission::pair(AdmissionSettings::for_workers(8), Clock::system());
+/// let (gatehouse, driver) = Gatehouse::pair(GatehouseSettings::for_workers(8), Clock::system());
 /// driver.start_thread()?;
-/// let entry = EntryLayer::new(PriorityKey(*b"a secret of 16 b"), classify).admitting(admission);
+/// let entry = EntryLayer::new(PriorityKey(*b"a secret of 16 b"), classify).gated(gatehouse);
 /// let app: Router = Router::new().route("/pay", get(async || "paid")).layer(entry);
 /// # Ok::<_, std::io::Error>(())
 /// ```
@@ -92,7 +93,7 @@ struct Rules<C> {
     exempt: Exempt,
     timeout: Duration,
     finish_begun: bool,
-    admission: Option<Admission>,
+    gatehouse: Option<Gatehouse>,
     clock: Clock,
     /// Tells requests apart that say nothing of themselves.
     serial: Arc<AtomicU64>,
@@ -109,17 +110,17 @@ impl<C: Classify> EntryLayer<C> {
             exempt: Exempt::probes(),
             timeout: TIMEOUT,
             finish_begun: false,
-            admission: None,
+            gatehouse: None,
             clock: Clock::system(),
             serial: Arc::default(),
         })
     }
 
-    /// Sheds and queues with this admission, and counts time on its clock.
+    /// Sheds and queues with this gatehouse, and counts time on its clock.
     #[must_use]
-    pub fn admitting(mut self, admission: Admission) -> Self {
-        self.0.clock = admission.clock().clone();
-        self.0.admission = Some(admission);
+    pub fn gated(mut self, gatehouse: Gatehouse) -> Self {
+        self.0.clock = gatehouse.clock().clone();
+        self.0.gatehouse = Some(gatehouse);
         self
     }
 
@@ -172,13 +173,16 @@ impl<C: Classify> Rules<C> {
             return begin(Value::default());
         }
         let unix_millis = unix_millis();
-        if let Some((told, origin)) = self.trust.hear(&head.headers, &head.extensions, unix_millis) {
-            return begin(told.value).with_origin(origin).for_user(told.user.map(Arc::from));
-        }
         let claim = self.classify.classify(head);
-        let serial = self.serial.fetch_add(1, Relaxed);
-        let value = claim.value(&self.key, Duration::from_millis(unix_millis), serial);
-        begin(value).for_user(claim.into_user())
+        let context = match self.trust.hear(&head.headers, &head.extensions, unix_millis) {
+            Some((told, origin)) => begin(told.value).with_origin(origin).for_user(told.user.map(Arc::from)),
+            None => {
+                let serial = self.serial.fetch_add(1, Relaxed);
+                begin(claim.value(&self.key, Duration::from_millis(unix_millis), serial)).for_user(claim.user)
+            }
+        };
+        // What a request costs here is for this service to know, whoever sends it.
+        context.with_cost(claim.cost)
     }
 }
 
@@ -190,7 +194,7 @@ where
 
     fn layer(&self, inner: S) -> Self::Service {
         let queue =
-            self.0.admission.as_ref().map(|admission| (admission.clone(), admission.queued(Run(inner.clone()))));
+            self.0.gatehouse.as_ref().map(|gatehouse| (gatehouse.clone(), gatehouse.queued(Run(inner.clone()))));
         Entry { rules: Arc::new(self.0.clone()), queue, inner: RunAtOnce(inner) }
     }
 }
@@ -199,7 +203,7 @@ where
 #[derive(Debug)]
 pub struct Entry<S, C> {
     rules: Arc<Rules<C>>,
-    queue: Option<(Admission, Queue<Run<S>>)>,
+    queue: Option<(Gatehouse, Queue<Run<S>>)>,
     /// For what passes by the queue.
     inner: RunAtOnce<S>,
 }
@@ -230,17 +234,17 @@ where
         let (context, passes) = self.rules.read(&mut head);
         let incoming = Incoming { context, request: Request::from_parts(head, body) };
         match &mut self.queue {
-            Some((admission, queue)) if !passes => {
+            Some((gatehouse, queue)) if !passes => {
                 let value = incoming.value();
-                let state = match admission.decide(incoming.arrived(), value) {
-                    Ok(()) => State::Queued(queue.call(Admitted { value, request: incoming })),
+                let state = match gatehouse.decide(incoming.arrived(), value, incoming.cost()) {
+                    Ok(admission) => State::Queued(queue.call(Admitted { value, admission, request: incoming })),
                     Err(refusal) => State::Refused(refusal),
                 };
-                ResponseFuture { state, dialect, admission: Some(admission.clone()) }
+                ResponseFuture { state, dialect, gatehouse: Some(gatehouse.clone()) }
             }
             Some(_) | None => {
                 let state = State::Passing(Started::new(&mut self.inner, incoming));
-                ResponseFuture { state, dialect, admission: None }
+                ResponseFuture { state, dialect, gatehouse: None }
             }
         }
     }
@@ -257,7 +261,7 @@ where
     state: State<S, B, RB>,
     dialect: Dialect,
     /// Whose cut the caller is told.
-    admission: Option<Admission>,
+    gatehouse: Option<Gatehouse>,
 }
 
 #[pin_project(project = StateProj)]
@@ -289,8 +293,8 @@ where
             Err(Stopped::Failed(error)) => Err(error),
             Err(Stopped::Refused(refusal)) => Ok(refuse::response(this.dialect, refusal, HeldBody::empty())),
             Ok(mut response) => {
-                if let Some(admission) = this.admission {
-                    response.headers_mut().insert(header::CUT, HeaderValue::from(admission.cut().bits()));
+                if let Some(gatehouse) = this.gatehouse {
+                    response.headers_mut().insert(header::CUT, HeaderValue::from(gatehouse.cut().bits()));
                 }
                 Ok(response)
             }

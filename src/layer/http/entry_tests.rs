@@ -7,7 +7,7 @@ use crate::{
     admission::{Cause, Cut, Level},
     layer::{
         http::{
-            AdmissionSettings, Driver, Origin, Signer, SigningKey, Verifier,
+            Driver, GatehouseSettings, Origin, Signer, SigningKey, Verifier,
             sign::Signed,
             testing::{Frames, Server, next_frame},
         },
@@ -28,16 +28,16 @@ type Classifier = fn(&Parts) -> Claim;
 struct Site {
     server: Server,
     layer: EntryLayer<Classifier>,
-    admission: Admission,
+    gatehouse: Gatehouse,
     driver: Driver,
     clock: Clock,
 }
 
 fn site() -> Site {
     let clock = Clock::manual(Timestamp::from_nanos(1_000_000_000));
-    let (admission, driver) = Admission::pair(AdmissionSettings::for_workers(1), clock.clone());
-    let layer = EntryLayer::new(PRIORITY_KEY, classify as Classifier).admitting(admission.clone());
-    Site { server: Server::default(), layer, admission, driver, clock }
+    let (gatehouse, driver) = Gatehouse::pair(GatehouseSettings::for_workers(1), clock.clone());
+    let layer = EntryLayer::new(PRIORITY_KEY, classify as Classifier).gated(gatehouse.clone());
+    Site { server: Server::default(), layer, gatehouse, driver, clock }
 }
 
 type Answered = Poll<Result<Response<HeldBody<Frames>>, &'static str>>;
@@ -53,11 +53,11 @@ impl Site {
     }
 
     fn shut_all_but_payments(&self) {
-        self.admission.gate().set_manager_cap(Cut::through(Level::new(5, 127)));
+        self.gatehouse.gate().set_manager_cap(Cut::through(Level::new(5, 127)));
     }
 
     fn in_flight(&self) -> usize {
-        self.admission.queue().in_flight()
+        self.gatehouse.queue().in_flight()
     }
 }
 
@@ -118,7 +118,7 @@ fn the_place_is_held_until_the_body_ends() {
     assert_eq!(next_frame(&mut first), Poll::Ready(Some(true)));
     assert_eq!(second.wakes(), 1, "a body of known length is not polled again after its last frame");
     assert!(second.poll().is_ready());
-    assert_eq!((site.in_flight(), site.admission.snapshot().completed_total), (0, 2));
+    assert_eq!((site.in_flight(), site.gatehouse.snapshot().completed_total), (0, 2));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_body_that_is_dropped_or_fails_releases_its_place_and_is_not_completed() {
     site.server.answer_with(Frames { frames: [Err("lost")].into(), endless: true });
     let mut broken = answered(site.get("/a").poll()).into_body();
     assert_eq!(next_frame(&mut broken), Poll::Ready(Some(false)));
-    assert_eq!((site.in_flight(), site.admission.snapshot().completed_total), (0, 0));
+    assert_eq!((site.in_flight(), site.gatehouse.snapshot().completed_total), (0, 0));
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn dropping_the_future_or_an_inner_error_releases_the_place() {
     let (mut running, mut waiting) = (site.get("/a"), site.get("/b"));
     assert!(running.poll().is_pending() && waiting.poll().is_pending());
     drop(waiting);
-    assert_eq!((site.in_flight(), site.admission.queue().waiting()), (1, 0));
+    assert_eq!((site.in_flight(), site.gatehouse.queue().waiting()), (1, 0));
     drop(running);
     assert_eq!(site.in_flight(), 0);
 }
@@ -223,31 +223,31 @@ fn a_signed_level_counts_once_and_a_forged_one_never() {
 #[test]
 fn probes_are_never_shed() {
     let mut site = site();
-    site.admission.gate().set_manager_cap(Cut::CLOSED);
+    site.gatehouse.gate().set_manager_cap(Cut::CLOSED);
     assert_eq!(refused(site.get("/pay").poll()), Cause::ManagerCap);
     assert!(answered(site.get("/live").poll()).status().is_success());
-    site.admission.gate().set_manager_cap(Cut::OPEN);
+    site.gatehouse.gate().set_manager_cap(Cut::OPEN);
     site.server.never_answers = true;
     let mut running = site.get("/a");
     assert!(running.poll().is_pending());
     site.server.never_answers = false;
     assert!(answered(site.get("/grpc.health.v1.Health/Check").poll()).status().is_success(), "no place is free");
-    assert_eq!(site.admission.snapshot().admitted_total, 2 - 1, "a probe is no load of the gate");
+    assert_eq!(site.gatehouse.snapshot().admitted_total, 2 - 1, "a probe is no load of the gate");
 }
 
 #[test]
 fn a_flood_of_probes_is_the_most_important_load_and_no_more() {
     let mut site = site();
     site.layer = site.layer.exempt(Exempt::probes().budget(1.0, 1));
-    site.admission.gate().set_manager_cap(Cut::CLOSED);
+    site.gatehouse.gate().set_manager_cap(Cut::CLOSED);
     assert!(answered(site.get("/live").poll()).status().is_success());
     assert_eq!(refused(site.get("/live").poll()), Cause::ManagerCap);
-    site.admission.gate().set_manager_cap(Cut::through(Level::MOST_IMPORTANT));
+    site.gatehouse.gate().set_manager_cap(Cut::through(Level::MOST_IMPORTANT));
     assert!(answered(site.get("/live").poll()).status().is_success());
 }
 
 #[test]
-fn without_an_admission_everything_passes_with_its_context() {
+fn without_a_gatehouse_everything_passes_with_its_context() {
     let server = Server::default();
     let layer = EntryLayer::new(PRIORITY_KEY, classify as Classifier);
     let mut task = Task::new(layer.layer(server.clone()).call(Request::get("/pay").body(()).unwrap()));

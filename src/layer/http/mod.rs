@@ -11,10 +11,9 @@
 //! ```
 //!
 //! Reading order: [`header`] (what goes over the wire), [`Context`] (what a task carries), [`Trust`] and [`sign`]
-//! (whose word counts), [`EntryLayer`] with its [`Admission`], [`CallLayer`] with its [`Downstream`]. `docs/layers.md`
+//! (whose word counts), [`EntryLayer`] with its [`Gatehouse`], [`CallLayer`] with its [`Downstream`]. `docs/layers.md`
 //! is for those who use them.
 
-mod admission;
 mod body;
 mod call;
 mod claim;
@@ -22,6 +21,7 @@ mod context;
 mod downstream;
 mod entry;
 mod exempt;
+mod gatehouse;
 pub mod header;
 mod refuse;
 mod run;
@@ -30,7 +30,6 @@ mod trust;
 
 pub use http::request::Parts;
 
-pub use admission::{Admission, AdmissionSettings, Driver, ROUND};
 pub use body::HeldBody;
 pub use call::{Call, CallLayer};
 pub use claim::{Claim, Origin};
@@ -38,6 +37,7 @@ pub use context::{Context, Scoped};
 pub use downstream::Downstream;
 pub use entry::{Classify, Entry, EntryLayer};
 pub use exempt::Exempt;
+pub use gatehouse::{Driver, Gatehouse, GatehouseSettings, ROUND};
 pub use sign::{KeyError, Signer, SigningKey, Verifier};
 pub use trust::Trust;
 

@@ -16,7 +16,7 @@ use super::{
     context::{Context, Scoped},
 };
 use crate::{
-    admission::{Refusal, Value},
+    admission::{Cost, Refusal, Value},
     clock::Timestamp,
     layer::{Place, Placed},
     request::{Prioritized, Timed},
@@ -42,6 +42,10 @@ impl<B> Timed for Incoming<B> {
 
     fn deadline(&self) -> Timestamp {
         self.context.deadline()
+    }
+
+    fn cost(&self) -> Cost {
+        self.context.cost()
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
 use tower_layer::Layer;
 
 use crate::{
-    admission::{Cut, Gate, GateSettings, GateSnapshot, Refusal, Value},
+    admission::{Admission, Cost, Cut, Gate, GateSettings, GateSnapshot, Refusal, Value},
     clock::{Clock, Timestamp},
     layer::{PlacedQueueLayer, QueueHandle, QueueSettings, queue::Queue},
 };
@@ -32,7 +32,7 @@ const MOST_SLOTS: usize = 16;
 
 /// How a process admits.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AdmissionSettings {
+pub struct GatehouseSettings {
     /// How the cut moves.
     pub gate: GateSettings,
     /// How many requests run at once and how many wait. What runs beyond what the service can work on waits where
@@ -40,7 +40,7 @@ pub struct AdmissionSettings {
     pub queue: QueueSettings,
 }
 
-impl AdmissionSettings {
+impl GatehouseSettings {
     /// The usual gate in front of a service that works on `max_in_flight` requests at a time; ten times as many, and at
     /// least 100, may wait.
     pub fn for_workers(max_in_flight: usize) -> Self {
@@ -51,7 +51,7 @@ impl AdmissionSettings {
 
 /// Decides which requests run, and when. Clones are the same gate and the same queue.
 #[derive(Clone)]
-pub struct Admission(Arc<Shared>);
+pub struct Gatehouse(Arc<Shared>);
 
 struct Shared {
     gate: Arc<Gate>,
@@ -61,9 +61,9 @@ struct Shared {
     clock: Clock,
 }
 
-impl Admission {
-    /// An admission, and what has to drive it: without its [`Driver`] no window ends and nothing that waits expires.
-    pub fn pair(settings: AdmissionSettings, clock: Clock) -> (Self, Driver) {
+impl Gatehouse {
+    /// A gatehouse, and what has to drive it: without its [`Driver`] no window ends and nothing that waits expires.
+    pub fn pair(settings: GatehouseSettings, clock: Clock) -> (Self, Driver) {
         let slots = thread::available_parallelism().map_or(1, usize::from).min(MOST_SLOTS);
         // The queue counts under its own lock, and so in cells of its own.
         let gate = Arc::new(Gate::new(settings.gate, slots + 1));
@@ -97,11 +97,11 @@ impl Admission {
         self.0.gate.effective_cut()
     }
 
-    pub(super) fn decide(&self, now: Timestamp, value: Value) -> Result<(), Refusal> {
+    pub(super) fn decide(&self, now: Timestamp, value: Value, cost: Cost) -> Result<Admission, Refusal> {
         let slot = slot_of_thread(self.0.slots.len());
         // It protects cells of the gate, which are whole at any moment.
         let _alone = self.0.slots[slot].lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.gate.decide(slot, now, value)
+        self.0.gate.decide(slot, now, value, cost)
     }
 
     pub(super) fn queued<S>(&self, inner: S) -> Queue<S> {
@@ -109,9 +109,9 @@ impl Admission {
     }
 }
 
-impl fmt::Debug for Admission {
+impl fmt::Debug for Gatehouse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admission").field("gate", &self.0.gate).field("queue", &self.0.handle).finish()
+        f.debug_struct("Gatehouse").field("gate", &self.0.gate).field("queue", &self.0.handle).finish()
     }
 }
 
@@ -130,8 +130,8 @@ fn slot_of_thread(slots: usize) -> usize {
 }
 
 /// Ends the gate's windows and lets expire what has waited too long. Ends by itself when the last layer, service and
-/// response of its [`Admission`] are gone.
-#[must_use = "without its driver an admission stands still"]
+/// response of its [`Gatehouse`] are gone.
+#[must_use = "without its driver a gatehouse stands still"]
 pub struct Driver(Weak<Shared>);
 
 impl Driver {
@@ -153,12 +153,12 @@ impl Driver {
     /// Drives as a task of any runtime whose `sleep` this is.
     ///
     /// ```
-    /// # use dagor::{clock::Clock, layer::http::{Admission, AdmissionSettings}};
+    /// # use dagor::{clock::Clock, layer::http::{Gatehouse, GatehouseSettings}};
     /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     /// # runtime.block_on(async {
-    /// let (admission, driver) = Admission::pair(AdmissionSettings::for_workers(8), Clock::system());
+    /// let (gatehouse, driver) = Gatehouse::pair(GatehouseSettings::for_workers(8), Clock::system());
     /// let driving = tokio::spawn(driver.run(tokio::time::sleep));
-    /// drop(admission);
+    /// drop(gatehouse);
     /// driving.await.unwrap(); // it has ended
     /// # });
     /// ```
@@ -173,7 +173,7 @@ impl Driver {
         let Some(shared) = self.0.upgrade() else { return false };
         let now = shared.clock.now();
         shared.handle.expire(now);
-        shared.gate.tick(now, shared.handle.oldest_waiting(now));
+        shared.gate.tick(now, Some(shared.handle.backlog(now)));
         true
     }
 }
@@ -193,23 +193,26 @@ mod tests {
 
     #[test]
     fn no_decision_is_lost_with_more_threads_than_slots() {
-        let (admission, driver) = Admission::pair(AdmissionSettings::for_workers(8), Clock::manual(Timestamp::ZERO));
+        let (gatehouse, driver) = Gatehouse::pair(GatehouseSettings::for_workers(8), Clock::manual(Timestamp::ZERO));
         thread::scope(|scope| {
             for _ in 0..THREADS {
-                scope.spawn(|| (0..EACH).for_each(|_| admission.decide(Timestamp::ZERO, Value::default()).unwrap()));
+                scope.spawn(|| {
+                    (0..EACH)
+                        .for_each(|_| assert!(gatehouse.decide(Timestamp::ZERO, Value::default(), Cost::ONE).is_ok()))
+                });
             }
         });
         assert!(driver.round());
-        assert_eq!(admission.snapshot().admitted_total, THREADS * EACH);
+        assert_eq!(gatehouse.snapshot().admitted_total, THREADS * EACH);
     }
 
     #[test]
     fn the_driver_ends_with_the_last_that_needs_it() {
-        let (admission, driver) = Admission::pair(AdmissionSettings::for_workers(8), Clock::system());
-        let service = admission.queued(());
-        drop(admission.clone());
+        let (gatehouse, driver) = Gatehouse::pair(GatehouseSettings::for_workers(8), Clock::system());
+        let service = gatehouse.queued(());
+        drop(gatehouse.clone());
         assert!(driver.round());
-        drop(admission);
+        drop(gatehouse);
         assert!(!driver.round(), "a queue alone has nobody that decides");
         drop(service);
     }
