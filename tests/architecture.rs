@@ -28,9 +28,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("admin", &["admission", "gateway", "policy", "wire"]),
     ("client", &["clock", "id", "pb", "wire"]),
-    ("sim", &["admission", "clock"]),
+    ("sim", &["admission", "clock", "id", "policy"]),
     ("load", &["clock", "id", "pb", "wire"]),
-    ("cli", &["client", "clock", "gateway", "id", "load", "policy", "service"]),
+    ("cli", &["client", "clock", "gateway", "id", "load", "policy", "service", "sim"]),
 ];
 
 /// What would make a decision depend on more than its arguments.

@@ -119,7 +119,7 @@ impl CapacityTracker {
     /// How much cost per second the next window may let in.
     fn wanted(&self, capacity: f64, stats: &WindowStats<'_>) -> f64 {
         let request = stats.mean_cost;
-        let (evidence, target) = (self.evidence(capacity, request), stats.target.as_secs_f64());
+        let (evidence, target) = (self.evidence(capacity), stats.target.as_secs_f64());
         let between = |wide: f64, tight: f64| wide + evidence * (tight - wide);
         let allowed = between(
             WIDE_TARGETS * target * capacity + WIDE_REQUESTS * request,
@@ -134,10 +134,13 @@ impl CapacityTracker {
     }
 
     /// How sure it is that more arrives than can be done, 0 to 1.
-    fn evidence(&self, capacity: f64, request: f64) -> f64 {
+    fn evidence(&self, capacity: f64) -> f64 {
         let surplus = (self.rates.total() - capacity) / capacity;
         let chance = (1.0 / self.rates.evidence().max(1.0)).sqrt();
-        let _ = request;
         (surplus / (EVIDENT * chance)).clamp(0.0, 1.0)
     }
 }
+
+#[cfg(test)]
+#[path = "capacity_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::{
-    Cause, Cost, Gate,
+    Cause, Cost, Gate, InFlightLimit,
     queue::{Left, Line, Position, Ticket},
 };
 use crate::clock::Timestamp;
@@ -21,6 +21,14 @@ pub struct Places<T> {
     places: usize,
     /// Since when all places have been taken; what lies before was told to the gate.
     limited_since: Option<Timestamp>,
+    /// Finds the number of places, if nobody knows it.
+    finder: Option<Finder>,
+}
+
+#[derive(Debug, Default)]
+struct Finder {
+    limit: InFlightLimit,
+    completed: u64,
 }
 
 /// What becomes of an arriving request.
@@ -58,7 +66,7 @@ impl Backlog {
 impl<T> Places<T> {
     /// `places` free places, with a line for `capacity` requests.
     pub fn new(capacity: usize, places: usize) -> Self {
-        Self { line: Line::new(capacity), in_flight: 0, places, limited_since: None }
+        Self { line: Line::new(capacity), in_flight: 0, places, limited_since: None, finder: None }
     }
 
     /// A request arrives. Whatever leaves the line is told to `gate`, in this worker's shard.
@@ -87,6 +95,7 @@ impl<T> Places<T> {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(cost) = completed {
             gate.completed(shard, cost, limited);
+            self.finder.iter_mut().for_each(|finder| finder.completed += 1);
         }
         // With somebody in line the place is taken again at once.
         if limited && self.line.is_empty() {
@@ -113,12 +122,17 @@ impl<T> Places<T> {
     }
 
     /// Takes out what must not wait any longer: what is past its deadline, and what the cut has left behind for longer
-    /// than the gate's patience. To be called about every 10 ms; tells the gate how long all places were taken.
+    /// than the gate's patience. To be called about every 10 ms, with [`Places::grant`] after it; tells the gate how long
+    /// all places were taken.
     pub fn expire(&mut self, now: Timestamp, gate: &Gate, shard: usize) -> Vec<(Left<T>, Cause)> {
         let out = self.line.review(now, gate.effective_cut(), gate.patience());
         out.iter().for_each(|(left, _)| gate.sample(shard, now.since(left.ticket.arrived)));
         self.line.observe(now);
         self.note_limit(now, gate, shard);
+        if let Some(finder) = &mut self.finder {
+            finder.limit.look(now, self.in_flight, std::mem::take(&mut finder.completed));
+            self.places = finder.limit.places();
+        }
         out
     }
 
@@ -143,6 +157,13 @@ impl<T> Places<T> {
     /// if it is more, [`Places::grant`] comes next.
     pub fn set_places(&mut self, places: usize) {
         self.places = places;
+        self.finder = None;
+    }
+
+    /// Finds out how many may be in flight ([`InFlightLimit`]), until [`Places::set_places`] says it.
+    pub fn find_places(&mut self) {
+        let finder = self.finder.get_or_insert_default();
+        self.places = finder.limit.places();
     }
 
     /// How many may wait from now on; those that wait already stay.

@@ -314,9 +314,10 @@ mod tests {
         let mut line = Line::new(99);
         line.join(NOW, ticket(5), 5).unwrap();
         line.join(NOW, ticket(7), 7).unwrap();
-        (0..9).for_each(|item| {
-            drop(line.join(NOW + 50 * MILLI, Ticket { arrived: NOW + 50 * MILLI, ..ticket(3) }, 100 + item).unwrap())
-        });
+        for item in 100..109 {
+            let later = Ticket { arrived: NOW + 50 * MILLI, ..ticket(3) };
+            line.join(NOW + 50 * MILLI, later, item).unwrap();
+        }
         let cut = Cut::below_index(6);
         assert!(line.review(NOW + 99 * MILLI, cut, 100 * MILLI).is_empty());
         assert_eq!((line.backlog(NOW).cost, line.backlog(NOW).wanted), (11.0, 10.0));

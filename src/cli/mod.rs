@@ -14,6 +14,7 @@ pub mod load;
 mod logging;
 pub mod policy;
 pub mod serve;
+pub mod simulate;
 mod stop;
 
 pub use error::Error;
@@ -29,6 +30,7 @@ pub use error::Error;
   dagor serve                               a gateway and a demo service, nothing to configure
   dagor load --overload 2x                  measure what it can do, then offer twice that
   dagor policy check policies/chat.toml     find the faults of a policy, run its tests
+  dagor simulate tests/scenarios --quick    compare overload controllers on a virtual clock
 
 Every command has its own help with examples: dagor help <COMMAND>.
 Exit codes: 0 success, 1 failed, 2 usage or bad configuration."
@@ -53,6 +55,7 @@ enum Command {
     Echo(echo::Args),
     Load(load::Args),
     Policy(policy::Args),
+    Simulate(simulate::Args),
 }
 
 impl Command {
@@ -64,6 +67,7 @@ impl Command {
             Self::Echo(args) => echo::run(args),
             Self::Load(args) => load::run(args),
             Self::Policy(args) => policy::run(args),
+            Self::Simulate(args) => simulate::run(args),
         }
     }
 }

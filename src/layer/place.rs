@@ -264,6 +264,14 @@ impl QueueHandle {
         self.0.grant(state);
     }
 
+    /// Finds out from now on how many requests should be in flight
+    /// ([`InFlightLimit`](crate::admission::InFlightLimit)), until [`QueueHandle::set_places`] says it.
+    pub fn find_places(&self) {
+        let mut state = self.0.state();
+        state.places.find_places();
+        self.0.grant(state);
+    }
+
     /// How many requests may wait from now on; those that wait already stay.
     pub fn set_capacity(&self, capacity: usize) {
         self.0.state().places.set_capacity(capacity);
@@ -279,7 +287,7 @@ impl QueueHandle {
             wakers.extend(state.settle(left, Err(cause)));
         }
         self.0.published.store(&state.places, now);
-        drop(state);
+        self.0.grant(state);
         wakers.into_iter().for_each(Waker::wake);
     }
 

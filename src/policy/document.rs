@@ -11,14 +11,14 @@ use super::{
 };
 
 /// A file with the structure that its syntax gives it.
-pub(super) type File<'t> = Spanned<DeTable<'t>>;
+pub(crate) type File<'t> = Spanned<DeTable<'t>>;
 
 /// Finds the structure of every file.
 ///
 /// # Errors
 ///
 /// The syntax errors of all files. What stands where is guesswork after one, so that nothing else is looked at then.
-pub(super) fn parse(sources: &Sources) -> Result<Vec<File<'_>>, Faults> {
+pub(crate) fn parse(sources: &Sources) -> Result<Vec<File<'_>>, Faults> {
     let mut faults = Collector::default();
     let mut files = Vec::new();
     for (index, source) in sources.iter().enumerate() {

@@ -30,7 +30,7 @@ pub struct Fault {
 
 impl Fault {
     /// A fault of a file as a whole.
-    pub(super) fn of_file(file: String, message: String) -> Self {
+    pub(crate) fn of_file(file: String, message: String) -> Self {
         Self { file, line: 1, column: 1, key_path: String::new(), message, suggestion: None, span: 0..0 }
     }
 }
@@ -41,11 +41,21 @@ pub struct Faults {
     list: Vec<Fault>,
     total: usize,
     sources: Option<Sources>,
+    subject: &'static str,
 }
 
+/// What has faults, where nothing else is said.
+const POLICY: &str = "policy";
+
 impl Faults {
-    pub(super) fn one(fault: Fault) -> Self {
-        Self { list: vec![fault], total: 1, sources: None }
+    pub(crate) fn one(fault: Fault) -> Self {
+        Self { list: vec![fault], total: 1, sources: None, subject: POLICY }
+    }
+
+    /// The same faults of something that is no policy, such as a `scenario`.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of(self, subject: &'static str) -> Self {
+        Self { subject, ..self }
     }
 
     /// The faults.
@@ -68,7 +78,7 @@ impl Faults {
         }
         let (total, plural) = (self.total, if self.total == 1 { "" } else { "s" });
         let shown = if total > MAX_FAULTS { format!(", the first {MAX_FAULTS} are shown") } else { String::new() };
-        out.push_str(&format!("{total} fault{plural} in the policy{shown}\n"));
+        out.push_str(&format!("{total} fault{plural} in the {}{shown}\n", self.subject));
         out
     }
 
@@ -100,34 +110,34 @@ impl std::error::Error for Faults {}
 
 /// Where something was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Index of the file in the [`Sources`].
-    pub(super) file: usize,
-    pub(super) span: Range<usize>,
-    pub(super) path: String,
+    pub(crate) file: usize,
+    pub(crate) span: Range<usize>,
+    pub(crate) path: String,
 }
 
 /// Collects faults while a policy is read.
 #[derive(Debug, Default)]
-pub(super) struct Collector {
+pub(crate) struct Collector {
     list: Vec<(Place, String, Option<String>)>,
 }
 
 impl Collector {
-    pub(super) fn add(&mut self, place: &Place, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, place: &Place, message: impl Into<String>) {
         self.list.push((place.clone(), message.into(), None));
     }
 
-    pub(super) fn suggest(&mut self, place: &Place, message: impl Into<String>, suggestion: Option<String>) {
+    pub(crate) fn suggest(&mut self, place: &Place, message: impl Into<String>, suggestion: Option<String>) {
         self.list.push((place.clone(), message.into(), suggestion));
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
     /// `Ok` if nothing was collected.
-    pub(super) fn into_result(mut self, sources: &Sources) -> Result<(), Faults> {
+    pub(crate) fn into_result(mut self, sources: &Sources) -> Result<(), Faults> {
         if self.list.is_empty() {
             return Ok(());
         }
@@ -139,7 +149,7 @@ impl Collector {
             let (line, column) = line_and_column(&source.text, span.start);
             Fault { file: source.name.clone(), line, column, key_path: place.path, message, suggestion, span }
         });
-        Err(Faults { list: list.collect(), total, sources: Some(sources.clone()) })
+        Err(Faults { list: list.collect(), total, sources: Some(sources.clone()), subject: POLICY })
     }
 }
 
@@ -158,7 +168,7 @@ fn line_and_column(text: &str, at: usize) -> (usize, usize) {
 }
 
 /// "did you mean `priority`?", if one of the known words is close enough to be meant.
-pub(super) fn did_you_mean<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
+pub(crate) fn did_you_mean<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
     let likeness = |word: &str| strsim::jaro_winkler(&written.to_lowercase(), word);
     let best = known.into_iter().map(|word| (likeness(word), word)).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= 0.8).then(|| format!("did you mean `{}`?", best.1))

@@ -6,14 +6,14 @@
 
 mod check;
 mod defaults;
-mod document;
-mod fault;
-mod quantity;
-mod reader;
+pub(crate) mod document;
+pub(crate) mod fault;
+pub(crate) mod quantity;
+pub(crate) mod reader;
 mod source;
 mod store;
 pub mod table;
-mod validate;
+pub(crate) mod validate;
 mod watch;
 
 pub use check::{Report, TestFailure, check, check_file};

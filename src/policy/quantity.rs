@@ -7,18 +7,18 @@ use super::reader::Mistake;
 const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// `500ms`, `1m 30s`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, Mistake> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, Mistake> {
     humantime::parse_duration(text)
         .map_err(|error| Mistake::new(format!("`{text}` is no duration: {error}")).help("write `500ms`, `30s` or `1h`"))
 }
 
 /// The shortest way to write a duration.
-pub(super) fn format_duration(duration: Duration) -> String {
+pub(crate) fn format_duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
 /// `64KiB`; whole numbers only.
-pub(super) fn parse_size(text: &str) -> Result<u64, Mistake> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, Mistake> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_').len();
     let (number, unit) = (text[..digits].replace('_', ""), text[digits..].trim());
     let mistake = || Mistake::new(format!("`{text}` is no size"));
@@ -36,14 +36,14 @@ fn unit_like(unit: &str) -> &'static str {
 }
 
 /// The size in the largest unit that divides it.
-pub(super) fn format_size(bytes: u64) -> String {
+pub(crate) fn format_size(bytes: u64) -> String {
     let unit = UNITS.iter().find(|(_, factor)| bytes != 0 && bytes.is_multiple_of(*factor));
     let (name, factor) = unit.unwrap_or(&("B", 1));
     format!("{}{name}", bytes / factor)
 }
 
 /// `5000/s`, `90/min`; the result is per second.
-pub(super) fn parse_rate(text: &str) -> Result<f64, Mistake> {
+pub(crate) fn parse_rate(text: &str) -> Result<f64, Mistake> {
     let mistake = || Mistake::new(format!("`{text}` is no rate")).help("write `5000/s` or `90/min`");
     let (number, unit) = text.split_once('/').ok_or_else(mistake)?;
     let number: f64 = number.trim().replace('_', "").parse().map_err(|_| mistake())?;
@@ -58,7 +58,7 @@ pub(super) fn parse_rate(text: &str) -> Result<f64, Mistake> {
 }
 
 /// The rate per second, or per hour if it is low.
-pub(super) fn format_rate(per_second: f64) -> String {
+pub(crate) fn format_rate(per_second: f64) -> String {
     if per_second < 1.0 { format!("{}/h", per_second * 3600.0) } else { format!("{per_second}/s") }
 }
 

@@ -17,29 +17,29 @@ use super::{
 
 /// A value and where it was written.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct At<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) place: Place,
 }
 
 /// Why a value was not understood.
 #[derive(Debug)]
-pub(super) struct Mistake {
-    message: String,
-    pub(super) suggestion: Option<String>,
+pub(crate) struct Mistake {
+    pub(crate) message: String,
+    pub(crate) suggestion: Option<String>,
 }
 
 impl Mistake {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), suggestion: None }
     }
 
-    pub(super) fn help(mut self, suggestion: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, suggestion: impl Into<String>) -> Self {
         self.suggestion = Some(suggestion.into());
         self
     }
 
-    fn expected(what: &str, found: &DeValue<'_>) -> Self {
+    pub(crate) fn expected(what: &str, found: &DeValue<'_>) -> Self {
         let article = if found.is_integer() || found.is_array() { "an" } else { "a" };
         Self::new(format!("expected {what}, found {article} {}", found.type_str()))
     }
@@ -47,42 +47,42 @@ impl Mistake {
 
 /// What is noted while the files are read.
 #[derive(Debug, Default)]
-pub(super) struct Notes {
-    pub(super) faults: RefCell<Collector>,
+pub(crate) struct Notes {
+    pub(crate) faults: RefCell<Collector>,
     /// Every key that was asked for, without indices: the schema.
-    pub(super) asked: RefCell<BTreeSet<String>>,
+    pub(crate) asked: RefCell<BTreeSet<String>>,
 }
 
 impl Notes {
-    fn note(&self, place: &Place, mistake: Mistake) {
+    pub(crate) fn note(&self, place: &Place, mistake: Mistake) {
         self.faults.borrow_mut().suggest(place, mistake.message, mistake.suggestion);
     }
 }
 
 /// A table of a file whose keys are taken one by one.
-pub(super) struct Table<'t> {
-    notes: &'t Notes,
+pub(crate) struct Table<'t> {
+    pub(crate) notes: &'t Notes,
     entries: &'t DeTable<'t>,
     /// Where its header is.
-    pub(super) place: Place,
+    pub(crate) place: Place,
     /// Its path without indices.
     schema: String,
     known: Vec<&'static str>,
 }
 
 impl<'t> Table<'t> {
-    pub(super) fn root(notes: &'t Notes, file: usize, entries: &'t DeTable<'t>) -> Self {
+    pub(crate) fn root(notes: &'t Notes, file: usize, entries: &'t DeTable<'t>) -> Self {
         let place = Place { file, ..Place::default() };
         Self { notes, entries, place, schema: String::new(), known: Vec::new() }
     }
 
     /// Text.
-    pub(super) fn text(&mut self, key: &'static str) -> Option<At<String>> {
+    pub(crate) fn text(&mut self, key: &'static str) -> Option<At<String>> {
         self.parsed(key, read_text)
     }
 
     /// A list of texts.
-    pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<At<String>>> {
+    pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<At<String>>> {
         let (place, value) = self.take(key)?;
         let Some(items) = value.get_ref().as_array() else {
             let mistake = Mistake::expected("a list of texts", value.get_ref());
@@ -100,12 +100,12 @@ impl<'t> Table<'t> {
     }
 
     /// A whole number, 0 or more.
-    pub(super) fn whole(&mut self, key: &'static str) -> Option<At<u64>> {
+    pub(crate) fn whole(&mut self, key: &'static str) -> Option<At<u64>> {
         self.parsed(key, read_whole)
     }
 
     /// A whole number, or `"unlimited"` for `None`.
-    pub(super) fn whole_or_unlimited(&mut self, key: &'static str) -> Option<At<Option<u64>>> {
+    pub(crate) fn whole_or_unlimited(&mut self, key: &'static str) -> Option<At<Option<u64>>> {
         self.parsed(key, |value| match value.as_str() {
             Some("unlimited") => Ok(None),
             Some(_) => Err(Mistake::new("expected a whole number or \"unlimited\"")),
@@ -113,8 +113,29 @@ impl<'t> Table<'t> {
         })
     }
 
+    /// A number, whole or not, finite.
+    #[cfg(feature = "cli")]
+    pub(crate) fn number(&mut self, key: &'static str) -> Option<At<f64>> {
+        self.parsed(key, read_number)
+    }
+
+    /// A list of numbers.
+    #[cfg(feature = "cli")]
+    pub(crate) fn numbers(&mut self, key: &'static str) -> Option<At<Vec<f64>>> {
+        self.parsed(key, |value| {
+            let items = value.as_array().ok_or_else(|| Mistake::expected("a list of numbers", value))?;
+            items.iter().map(|item| read_number(item.get_ref())).collect()
+        })
+    }
+
+    /// `true` or `false`.
+    #[cfg(feature = "cli")]
+    pub(crate) fn flag(&mut self, key: &'static str) -> Option<At<bool>> {
+        self.parsed(key, |value| value.as_bool().ok_or_else(|| Mistake::expected("true or false", value)))
+    }
+
     /// Two whole numbers.
-    pub(super) fn pair(&mut self, key: &'static str) -> Option<At<(u64, u64)>> {
+    pub(crate) fn pair(&mut self, key: &'static str) -> Option<At<(u64, u64)>> {
         self.parsed(key, |value| match value.as_array().map(|items| items.iter().collect::<Vec<_>>()).as_deref() {
             Some([first, last]) => Ok((read_whole(first.get_ref())?, read_whole(last.get_ref())?)),
             Some(items) => Err(Mistake::new(format!("expected two numbers, found {}", items.len()))),
@@ -123,22 +144,22 @@ impl<'t> Table<'t> {
     }
 
     /// A duration as text with units.
-    pub(super) fn duration(&mut self, key: &'static str) -> Option<At<Duration>> {
+    pub(crate) fn duration(&mut self, key: &'static str) -> Option<At<Duration>> {
         self.quantity(key, "a duration in text with a unit", "ms", quantity::parse_duration)
     }
 
     /// A size as text with units, in bytes.
-    pub(super) fn size(&mut self, key: &'static str) -> Option<At<u64>> {
+    pub(crate) fn size(&mut self, key: &'static str) -> Option<At<u64>> {
         self.quantity(key, "a size in text with a unit", "B", quantity::parse_size)
     }
 
     /// A rate as text with units, per second.
-    pub(super) fn rate(&mut self, key: &'static str) -> Option<At<f64>> {
+    pub(crate) fn rate(&mut self, key: &'static str) -> Option<At<f64>> {
         self.quantity(key, "a rate in text with a unit", "/s", quantity::parse_rate)
     }
 
     /// The table `[key]`.
-    pub(super) fn table(&mut self, key: &'static str) -> Option<Table<'t>> {
+    pub(crate) fn table(&mut self, key: &'static str) -> Option<Table<'t>> {
         let (place, value) = self.take(key)?;
         match value.get_ref().as_table() {
             Some(entries) => Some(self.below(key, place, entries)),
@@ -151,7 +172,7 @@ impl<'t> Table<'t> {
     }
 
     /// The tables `[[key]]`.
-    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Table<'t>> {
+    pub(crate) fn tables(&mut self, key: &'static str) -> Vec<Table<'t>> {
         let Some((place, value)) = self.take(key) else { return Vec::new() };
         let expected = |found| Mistake::expected(&format!("tables `[[{}]]`", place.path), found);
         let Some(items) = value.get_ref().as_array() else {
@@ -171,14 +192,14 @@ impl<'t> Table<'t> {
     }
 
     /// Notes which of `keys` are absent.
-    pub(super) fn require(&self, keys: &[&str]) {
+    pub(crate) fn require(&self, keys: &[&str]) {
         for key in keys.iter().filter(|key| !self.entries.contains_key(**key)) {
             self.notes.note(&self.place, Mistake::new(format!("`{key}` is missing")));
         }
     }
 
     /// Notes every key that was not taken.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         for key in self.entries.keys() {
             let name = key.get_ref().as_ref();
             if self.known.contains(&name) {
@@ -191,7 +212,7 @@ impl<'t> Table<'t> {
         }
     }
 
-    fn take(&mut self, key: &'static str) -> Option<(Place, &'t Spanned<DeValue<'t>>)> {
+    pub(crate) fn take(&mut self, key: &'static str) -> Option<(Place, &'t Spanned<DeValue<'t>>)> {
         self.known.push(key);
         self.notes.asked.borrow_mut().insert(join(&self.schema, key));
         let (written, value) = self.entries.get_key_value(key)?;
@@ -200,11 +221,15 @@ impl<'t> Table<'t> {
         Some((Place { file: self.place.file, span, path: join(&self.place.path, key) }, value))
     }
 
-    fn below(&self, key: &str, place: Place, entries: &'t DeTable<'t>) -> Table<'t> {
+    pub(crate) fn below(&self, key: &str, place: Place, entries: &'t DeTable<'t>) -> Table<'t> {
         Table { notes: self.notes, entries, place, schema: join(&self.schema, key), known: Vec::new() }
     }
 
-    fn parsed<T>(&mut self, key: &'static str, read: impl FnOnce(&DeValue<'_>) -> Result<T, Mistake>) -> Option<At<T>> {
+    pub(crate) fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&DeValue<'_>) -> Result<T, Mistake>,
+    ) -> Option<At<T>> {
         let (place, value) = self.take(key)?;
         match read(value.get_ref()) {
             Ok(value) => Some(At { value, place }),
@@ -232,11 +257,18 @@ impl<'t> Table<'t> {
     }
 }
 
-fn read_text(value: &DeValue<'_>) -> Result<String, Mistake> {
+pub(crate) fn read_text(value: &DeValue<'_>) -> Result<String, Mistake> {
     value.as_str().map(str::to_owned).ok_or_else(|| Mistake::expected("text", value))
 }
 
-fn read_whole(value: &DeValue<'_>) -> Result<u64, Mistake> {
+#[cfg(feature = "cli")]
+fn read_number(value: &DeValue<'_>) -> Result<f64, Mistake> {
+    let text = value.as_float().map(|number| number.as_str()).or_else(|| value.as_integer().map(|n| n.as_str()));
+    let number = text.and_then(|text| text.replace('_', "").parse().ok()).filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| Mistake::expected("a number", value))
+}
+
+pub(crate) fn read_whole(value: &DeValue<'_>) -> Result<u64, Mistake> {
     let number = value.as_integer().ok_or_else(|| Mistake::expected("a whole number", value))?;
     u64::from_str_radix(number.as_str(), number.radix())
         .map_err(|_| Mistake::new(format!("expected a whole number, 0 or more, found {number}")))

@@ -75,14 +75,14 @@ impl Sources {
         Revision(hasher.finish())
     }
 
-    pub(super) fn get(&self, file: usize) -> Option<&Source> {
+    pub(crate) fn get(&self, file: usize) -> Option<&Source> {
         self.0.get(file)
     }
 }
 
 /// The fault of a file that no policy can be made of.
-pub(super) fn unreadable(path: &Path, why: &str) -> Faults {
-    Faults::one(Fault::of_file(path.display().to_string(), format!("cannot use this policy: {why}")))
+pub(crate) fn unreadable(path: &Path, why: &str) -> Faults {
+    Faults::one(Fault::of_file(path.display().to_string(), format!("this cannot be used: {why}")))
 }
 
 fn files_of(path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -117,7 +117,7 @@ fn read_text(file: &Path, limit: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(file)?.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(io::Error::other(format!("a policy may hold {MAX_POLICY_BYTES} bytes, and this is more")));
+        return Err(io::Error::other(format!("at most {MAX_POLICY_BYTES} bytes are read, and this is more")));
     }
     String::from_utf8(bytes)
         .map_err(|error| io::Error::other(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))

@@ -84,8 +84,9 @@ pub enum Balance {
 pub struct Queue {
     /// How many requests may wait, over all workers of the gateway.
     pub capacity: usize,
-    /// How many requests may be unanswered where the service sends no grants, over all workers of the gateway.
-    pub max_in_flight: usize,
+    /// How many requests may be unanswered where the service sends no grants, over all workers of the gateway; `None` to
+    /// find it out.
+    pub max_in_flight: Option<usize>,
 }
 
 /// A class of users with a range of user levels.

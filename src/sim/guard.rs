@@ -79,7 +79,7 @@ pub struct Feedback {
 pub enum Ended {
     /// Answered in time.
     Replied,
-    /// Refused by the server, or expired in its queue: certainly not run.
+    /// Refused by the server or expired in its queue, and so not run; or run until a server behind it refused.
     Refused,
     /// No answer in time.
     TimedOut,
@@ -98,7 +98,8 @@ pub trait Guard: fmt::Debug + Send {
         10_000
     }
 
-    /// How many calls may be worked on at the same time, where the guard limits that; the server's workers otherwise.
+    /// How many calls may be in flight at the same time, where the guard limits that; the server's workers otherwise. What
+    /// goes beyond the workers waits inside the server, first in, first out, where no guard sees it.
     fn max_in_flight(&self) -> Option<usize> {
         None
     }
@@ -125,12 +126,12 @@ pub trait Guard: fmt::Debug + Send {
     /// A call's deadline passed in the queue.
     fn expired(&mut self, _now: Timestamp, _call: &Call, _queuing: Duration) {}
 
-    /// A call left the queue for another reason: pushed out, refused at the dequeue, refused by the full queue, or gone with
-    /// its caller.
+    /// A call left the queue for another reason: pushed out, refused at the dequeue, or refused by the queue on arrival
+    /// (then `queuing` is zero).
     fn dropped(&mut self, _now: Timestamp, _call: &Call, _queuing: Duration) {}
 
-    /// A worker has finished a call that waited for `queuing` and was worked on for `service`; `in_time` tells whether
-    /// anybody still waited for the answer.
+    /// A worker has finished a call that waited for `queuing` and was in flight for `service` (with what it waited inside
+    /// the server); `in_time` tells whether anybody still waited for the answer.
     fn completed(&mut self, _now: Timestamp, _call: &Call, _queuing: Duration, _service: Duration, _in_time: bool) {}
 
     /// Called every 10 ms of virtual time.
@@ -139,6 +140,11 @@ pub trait Guard: fmt::Debug + Send {
     /// What to tell the caller with this number (`callers` in all) beside an answer.
     fn feedback(&mut self, _now: Timestamp, _caller: usize, _callers: usize) -> Feedback {
         Feedback::default()
+    }
+
+    /// When a call that was admitted and left unserved (queue full, pushed out, expired) should come again.
+    fn hint(&self, _now: Timestamp, _call: &Call) -> Option<Duration> {
+        None
     }
 
     /// The cut in force, for plots and for counting inversions; `None` where there is no such thing.
@@ -160,10 +166,24 @@ pub trait Caller: fmt::Debug + Send {
     fn ended(&mut self, now: Timestamp, call: &Call, ended: Ended, feedback: Option<Feedback>);
 }
 
+/// How the level of a user within its business changes with time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserLevels {
+    /// Through all levels of its tier in [`SHIFT_CYCLE`](crate::admission::priority::SHIFT_CYCLE).
+    Shifting,
+    /// Drawn anew each hour (the DAGOR paper, §4.2.2).
+    Hourly,
+}
+
 /// Makes the guards and callers of one run; `seed` is for those that decide by chance.
 pub trait Arrangement: fmt::Debug + Send + Sync {
     /// A guard for one server with this many workers.
     fn guard(&self, workers: usize, seed: u64) -> Box<dyn Guard>;
+
+    /// How users' levels change.
+    fn user_levels(&self) -> UserLevels {
+        UserLevels::Shifting
+    }
 
     /// What each caller asks before it sends, if this arrangement has such a side.
     fn caller(&self, _seed: u64) -> Option<Box<dyn Caller>> {

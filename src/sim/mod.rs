@@ -1,5 +1,16 @@
 //! The simulator: the gateway's admission code and its rivals on a virtual clock. Everything follows from the scenario
 //! and the seed.
 
+pub mod compare;
+pub mod controllers;
+pub mod dagor;
+mod engine;
 pub mod guard;
+pub mod measure;
+mod none;
+pub mod report;
 pub mod rivals;
+pub mod scenario;
+pub mod table;
+
+pub use engine::run;

@@ -9,31 +9,31 @@ use crate::policy::{
 };
 
 /// The longest name of a business, service or tier, in bytes; names become labels of metrics.
-pub(super) const MAX_NAME_BYTES: usize = 64;
+pub(crate) const MAX_NAME_BYTES: usize = 64;
 
-pub(super) struct Checker<'f> {
-    pub(super) faults: &'f mut Collector,
+pub(crate) struct Checker<'f> {
+    pub(crate) faults: &'f mut Collector,
 }
 
 impl Checker<'_> {
     /// The written number, or `default` if it is absent or out of range.
-    pub(super) fn whole(&mut self, written: &Option<At<u64>>, range: RangeInclusive<u64>, default: u64) -> u64 {
+    pub(crate) fn whole(&mut self, written: &Option<At<u64>>, range: RangeInclusive<u64>, default: u64) -> u64 {
         self.ranged(written, range, default, |number| number.to_string())
     }
 
     /// Like [`Checker::whole`], where `usize` counts.
-    pub(super) fn count(&mut self, written: &Option<At<u64>>, range: RangeInclusive<u64>, default: usize) -> usize {
+    pub(crate) fn count(&mut self, written: &Option<At<u64>>, range: RangeInclusive<u64>, default: usize) -> usize {
         usize::try_from(self.whole(written, range, default as u64)).unwrap_or(usize::MAX)
     }
 
     /// The written size in bytes, or `default`.
-    pub(super) fn size(&mut self, written: &Option<At<u64>>, range: RangeInclusive<u64>, default: usize) -> usize {
+    pub(crate) fn size(&mut self, written: &Option<At<u64>>, range: RangeInclusive<u64>, default: usize) -> usize {
         let bytes = self.ranged(written, range, default as u64, |bytes| format_size(*bytes));
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     /// The written duration, or `default`.
-    pub(super) fn duration(
+    pub(crate) fn duration(
         &mut self,
         written: &Option<At<Duration>>,
         range: RangeInclusive<Duration>,
@@ -43,7 +43,7 @@ impl Checker<'_> {
     }
 
     /// The written value, or `default` if it is absent or out of range.
-    pub(super) fn ranged<T: PartialOrd + Clone>(
+    pub(crate) fn ranged<T: PartialOrd + Clone>(
         &mut self,
         written: &Option<At<T>>,
         range: RangeInclusive<T>,
@@ -61,7 +61,7 @@ impl Checker<'_> {
     }
 
     /// What the written word stands for, or `default`.
-    pub(super) fn word<T: Copy>(
+    pub(crate) fn word<T: Copy>(
         &mut self,
         written: &Option<At<String>>,
         what: &str,
@@ -79,7 +79,7 @@ impl Checker<'_> {
     }
 
     /// A reference to something that does not exist.
-    pub(super) fn unknown<'k>(
+    pub(crate) fn unknown<'k>(
         &mut self,
         place: &Place,
         what: &str,
@@ -92,7 +92,7 @@ impl Checker<'_> {
     }
 
     /// A name that is neither odd nor taken by one before it.
-    pub(super) fn name<'n>(
+    pub(crate) fn name<'n>(
         &mut self,
         what: &str,
         name: &At<String>,
@@ -109,7 +109,7 @@ impl Checker<'_> {
     }
 
     /// The first `limit` of a list; a longer one is a fault.
-    pub(super) fn at_most<'t, T>(
+    pub(crate) fn at_most<'t, T>(
         &mut self,
         texts: &'t [T],
         limit: usize,
@@ -124,7 +124,7 @@ impl Checker<'_> {
 
     /// Notes a contradiction between settings at the first of them that was written. If none was, the defaults would
     /// contradict each other, which a test excludes.
-    pub(super) fn contradiction(&mut self, holds: bool, written: &[Option<&Place>], message: impl FnOnce() -> String) {
+    pub(crate) fn contradiction(&mut self, holds: bool, written: &[Option<&Place>], message: impl FnOnce() -> String) {
         if let (false, Some(place)) = (holds, written.iter().flatten().next()) {
             self.faults.add(place, message());
         }
@@ -132,6 +132,6 @@ impl Checker<'_> {
 }
 
 /// Where a setting was written, if it was.
-pub(super) fn place<T>(written: &Option<At<T>>) -> Option<&Place> {
+pub(crate) fn place<T>(written: &Option<At<T>>) -> Option<&Place> {
     written.as_ref().map(|at| &at.place)
 }

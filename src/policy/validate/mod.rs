@@ -3,7 +3,7 @@
 
 mod business;
 mod cases;
-mod checker;
+pub(crate) mod checker;
 mod limits;
 
 use crate::admission::GateSettings;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::admission::{Level, level::LEVELS};
+use crate::admission::{Level, Tally, level::LEVELS};
 
 const TICK: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,159 @@
+//! `dagor simulate`: scenario files in, tables and JSON out.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Error, at_least_one, policy};
+use crate::sim::{
+    compare::{Job, compare},
+    controllers::{self, Contender},
+    report::Report,
+    scenario::Scenario,
+    table,
+};
+
+/// Compare overload controllers on a virtual clock, with the gateway's own admission code among them.
+///
+/// A scenario file says what is simulated, what is compared and what is expected (docs/simulator.md). The same file and
+/// seeds give the same figures on every machine.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  dagor simulate tests/scenarios/03-step.toml               one scenario, a table
+  dagor simulate tests/scenarios --quick                    every scenario of a directory, one seed each
+  dagor simulate step.toml --controllers dagor-v3,none      only these, whatever the file says
+  dagor simulate step.toml --seeds 3 --json > report.json   three seeds, everything as JSON
+  dagor simulate tests/scenarios --check                    exit code 1 if an expectation is missed")]
+pub struct Args {
+    /// Scenario files, or directories with scenarios in their *.toml files.
+    #[arg(required = true, value_name = "SCENARIO")]
+    scenarios: Vec<PathBuf>,
+    /// The first seed.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// How many seeds, instead of what the files say.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    seeds: Option<usize>,
+    /// Compare only these: labels of the file, or names of controllers, which then have their authors' settings.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    controllers: Vec<String>,
+    /// One seed each, for a first look.
+    #[arg(long, conflicts_with = "seeds")]
+    quick: bool,
+    /// Fail if an expectation of a file is missed.
+    #[arg(long)]
+    check: bool,
+    /// Write the whole report as one JSON object to standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the scenarios and prints what was found.
+///
+/// # Errors
+///
+/// If a file has a fault, or an expectation is missed and `--check` was given.
+pub fn run(args: Args) -> Result<(), Error> {
+    let jobs = args.jobs()?;
+    let bar = progress(&jobs);
+    let report = compare(&jobs, &|| bar.inc(1));
+    bar.finish_and_clear();
+    print(&report, args.json).map_err(|error| Error::failed(format_args!("cannot write the report: {error}")))?;
+    let missed = report.scenarios.iter().flat_map(|scenario| &scenario.verdicts).filter(|verdict| !verdict.met).count();
+    if args.check && missed > 0 {
+        let plural = if missed == 1 { "" } else { "s" };
+        return Err(Error::failed(format_args!("{missed} expectation{plural} missed")));
+    }
+    Ok(())
+}
+
+impl Args {
+    fn jobs(&self) -> Result<Vec<Job>, Error> {
+        let (mut jobs, mut faulty) = (Vec::new(), Vec::new());
+        for file in self.files()? {
+            match Scenario::load(&file) {
+                Ok(scenario) => jobs.push(self.job(&file, scenario)?),
+                Err(faults) => {
+                    faulty.push(file.display().to_string());
+                    policy::show(&faults)?;
+                }
+            }
+        }
+        if faulty.is_empty() {
+            return Ok(jobs);
+        }
+        Err(Error::usage(format_args!("faulty: {}", faulty.join(", "))).hint("docs/simulator.md explains every key"))
+    }
+
+    /// Directories become the scenarios in them, in the order of their names.
+    fn files(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut files = Vec::new();
+        for path in &self.scenarios {
+            if !path.is_dir() {
+                files.push(path.clone());
+                continue;
+            }
+            let unreadable = |error: io::Error| Error::usage(format_args!("{}: {error}", path.display()));
+            let entries = fs::read_dir(path).map_err(unreadable)?.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+            let mut inside: Vec<_> = entries.iter().map(fs::DirEntry::path).filter(|path| is_toml(path)).collect();
+            if inside.is_empty() {
+                return Err(Error::usage(format_args!("{}: no file in it ends in `.toml`", path.display())));
+            }
+            inside.sort();
+            files.extend(inside);
+        }
+        Ok(files)
+    }
+
+    fn job(&self, file: &Path, mut scenario: Scenario) -> Result<Job, Error> {
+        if !self.controllers.is_empty() {
+            scenario.contenders = self.contenders(&scenario)?;
+        }
+        let count = match (self.quick, self.seeds) {
+            (true, _) => 1,
+            (false, Some(count)) => count as u64,
+            (false, None) => scenario.seeds,
+        };
+        let seeds = (0..count).map(|index| self.seed.wrapping_add(index)).collect();
+        Ok(Job { file: file.display().to_string(), scenario, seeds })
+    }
+
+    fn contenders(&self, scenario: &Scenario) -> Result<Vec<Contender>, Error> {
+        let contender = |name: &String| {
+            let labelled = scenario.contenders.iter().find(|contender| contender.label == *name).cloned();
+            labelled.or_else(|| controllers::named(name)).ok_or_else(|| {
+                let known = controllers::names().collect::<Vec<_>>().join(", ");
+                Error::usage(format_args!("--controllers: there is no `{name}`")).hint(format_args!("known: {known}"))
+            })
+        };
+        self.controllers.iter().map(contender).collect()
+    }
+}
+
+fn is_toml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml")
+}
+
+/// How far it is, on standard error, if that is a terminal.
+fn progress(jobs: &[Job]) -> ProgressBar {
+    const REDRAWN_EVERY: Duration = Duration::from_millis(200);
+    let style = ProgressStyle::with_template("{bar:30} {pos:>5}/{len} runs, {eta} left").expect("a constant template");
+    let bar = ProgressBar::new(jobs.iter().map(Job::runs).sum::<usize>() as u64).with_style(style);
+    bar.enable_steady_tick(REDRAWN_EVERY);
+    bar
+}
+
+fn print(report: &Report, json: bool) -> io::Result<()> {
+    writeln!(anstream::stderr().lock(), "{}", table::render(report))?;
+    if json {
+        let mut stdout = io::stdout().lock();
+        serde_json::to_writer(&mut stdout, report)?;
+        writeln!(stdout)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! The life of a call: it is sent, lands at a server, waits, is worked on, and its answer goes back to whoever made it.
+
+use std::time::Duration;
+
+use super::{
+    agenda::Event,
+    instance::Taken,
+    random::{Purpose, for_one, fraction, mix, number},
+    table::{Owner, Steps},
+    world::World,
+};
+use crate::{
+    clock::Timestamp,
+    sim::{
+        guard::{Ended, Refused},
+        measure::{Fate, Left},
+        scenario::Balance,
+    },
+};
+
+impl World<'_> {
+    /// The number of a call's maker among the callers of a service.
+    pub(super) fn caller_of(&self, user: u32, owner: Owner, service: usize) -> usize {
+        match owner {
+            Owner::Task => (self.users.spread(user) % self.scenario.entry.gateways as u64) as usize,
+            Owner::Call(parent) => {
+                let key = self.calls[parent].instance;
+                let by = self.instances[key].service;
+                self.callers.number(service, by, key - self.first_instance[by])
+            }
+        }
+    }
+
+    /// Sends a call to an instance, unless its caller knows better.
+    pub(super) fn send_call(&mut self, now: Timestamp, key: u32) {
+        let state = &self.calls[key];
+        let (service, caller) = (state.group.service, state.caller);
+        if let Err(Refused { retry_after }) = self.callers.may_send(now, service, caller, &state.call) {
+            self.recorder.refused_by_caller(self.tasks[state.task as usize].created);
+            let state = &mut self.calls[key];
+            (state.ended, state.hint, state.local, state.feedback) = (Ended::Refused, retry_after, true, None);
+            self.agenda.put(now, Event::Back { call: key });
+            return;
+        }
+        let instance = self.choose(service, key);
+        let state = &mut self.calls[key];
+        (state.instance, state.local) = (instance, false);
+        self.agenda.put(now + self.scenario.entry.hop, Event::Land { call: key });
+    }
+
+    fn choose(&mut self, service: usize, key: u32) -> usize {
+        let settings = &self.scenario.services[service];
+        let (first, count) = (self.first_instance[service], settings.instances);
+        if count == 1 {
+            return first;
+        }
+        let state = &self.calls[key];
+        first
+            + match settings.balance {
+                Balance::Random => {
+                    let resend = u64::from(state.call.resend) << 32 | u64::from(state.attempt);
+                    let drawn = mix(state.call.task ^ state.path ^ mix(resend));
+                    (number(self.seed, Purpose::Instance, drawn) % count as u64) as usize
+                }
+                Balance::RoundRobin => {
+                    let turn = &mut self.turns[service];
+                    *turn = (*turn + 1) % count;
+                    *turn
+                }
+                Balance::UserHash => (self.users.spread(state.call.user) >> 32) as usize % count,
+                Balance::LeastLoaded => {
+                    let load = |index: &usize| self.instances[first + index].load();
+                    (0..count).min_by_key(load).unwrap_or(0)
+                }
+            }
+    }
+
+    /// A call reaches its server.
+    pub(super) fn land(&mut self, now: Timestamp, key: u32) {
+        let state = &mut self.calls[key];
+        state.call.arrived = now;
+        let call = state.call;
+        let instance = &mut self.instances[state.instance];
+        let view = instance.view(now);
+        instance.window.at(now, instance.guard.cut());
+        if let Err(Refused { retry_after }) = instance.guard.arrive(now, &call, &view) {
+            instance.window.refused_at_the_gate(call.value);
+            return self.answer(now, key, Ended::Refused, retry_after);
+        }
+        instance.window.admitted_at_the_gate(call.value);
+        self.recorder.admitted(now);
+        self.draw_service_time(key);
+        let instance = &mut self.instances[self.calls[key].instance];
+        if instance.is_free() && (now < call.deadline || instance.process_expired) {
+            instance.window.joined(call.value);
+            return self.go_at_once(now, key);
+        }
+        match instance.queue.join(now, key, &call) {
+            Ok(pushed_out) => {
+                instance.window.joined(call.value);
+                instance.waits(call.cost, true);
+                if let Some(worst) = pushed_out {
+                    self.push_out(now, worst);
+                }
+            }
+            Err(_full) => {
+                instance.window.refused_by_the_queue(call.value);
+                instance.guard.dropped(now, &call, Duration::ZERO);
+                let hint = instance.guard.hint(now, &call);
+                self.answer(now, key, Ended::Refused, hint);
+            }
+        }
+    }
+
+    fn draw_service_time(&mut self, key: u32) {
+        let state = &mut self.calls[key];
+        let service = state.group.service;
+        let mean = self.scenario.services[service].time.as_secs_f64() * state.call.cost;
+        let mut random = for_one(self.seed, Purpose::Service, mix(state.call.task) ^ state.path);
+        state.service_time = self.times[service].draw(&mut random, mean);
+    }
+
+    fn go_at_once(&mut self, now: Timestamp, key: u32) {
+        let call = self.calls[key].call;
+        let instance = &mut self.instances[self.calls[key].instance];
+        if let Err(Refused { retry_after }) = instance.guard.dequeue(now, &call, Duration::ZERO) {
+            instance.guard.dropped(now, &call, Duration::ZERO);
+            self.left_queue(now, key, Left::Dropped);
+            return self.answer(now, key, Ended::Refused, retry_after);
+        }
+        let finish = instance.start(now, key, &mut self.calls);
+        self.started(now, key, finish);
+    }
+
+    fn push_out(&mut self, now: Timestamp, key: u32) {
+        let call = self.calls[key].call;
+        let instance = &mut self.instances[self.calls[key].instance];
+        instance.waits(call.cost, false);
+        instance.guard.dropped(now, &call, now.since(call.arrived));
+        let hint = instance.guard.hint(now, &call);
+        self.left_queue(now, key, Left::Dropped);
+        self.answer(now, key, Ended::Refused, hint);
+    }
+
+    fn left_queue(&mut self, now: Timestamp, key: u32, how: Left) {
+        let state = &self.calls[key];
+        let created = self.tasks[state.task as usize].created;
+        self.recorder.left_queue(now, created, state.call.business, now.since(state.call.arrived), how);
+    }
+
+    fn started(&mut self, now: Timestamp, key: u32, finish: Option<Timestamp>) {
+        self.left_queue(now, key, Left::Started);
+        let state = &self.calls[key];
+        let task = &mut self.tasks[state.task as usize];
+        self.recorder.worked(task.created, state.service_time);
+        if task.trying && task.attempt == state.attempt {
+            task.work += state.service_time;
+        }
+        if let Some(finish) = finish {
+            self.agenda.put(finish, Event::Done { call: key });
+        }
+    }
+
+    /// Gives free places of an instance to calls that wait.
+    pub(super) fn serve(&mut self, now: Timestamp, instance: usize) {
+        while let Some((call, finish)) = self.instances[instance].next_inside(now, &self.calls) {
+            self.agenda.put(finish, Event::Done { call });
+        }
+        let mut any = false;
+        while let Some(taken) = self.instances[instance].take(now, &mut self.calls) {
+            any = true;
+            match taken {
+                Taken::Started { call, finish } => self.started(now, call, finish),
+                Taken::Expired { call } => self.expire(now, call),
+                Taken::Dropped { call, refused } => {
+                    self.left_queue(now, call, Left::Dropped);
+                    self.answer(now, call, Ended::Refused, refused.retry_after);
+                }
+            }
+        }
+        if any {
+            self.instances[instance].queue.observe(now);
+        }
+    }
+
+    /// A call that the guard knows to be expired goes back.
+    fn expire(&mut self, now: Timestamp, key: u32) {
+        self.left_queue(now, key, Left::Expired);
+        let state = &self.calls[key];
+        let hint = self.instances[state.instance].guard.hint(now, &state.call);
+        self.answer(now, key, Ended::Refused, hint);
+    }
+
+    pub(super) fn tick_instance(&mut self, now: Timestamp, key: usize) {
+        let mut expired = std::mem::take(&mut self.expired);
+        let instance = &mut self.instances[key];
+        if !instance.process_expired {
+            instance.queue.take_expired(now, &mut expired);
+        }
+        for call in expired.drain(..) {
+            let state = self.calls[call].call;
+            let instance = &mut self.instances[key];
+            instance.waits(state.cost, false);
+            instance.guard.expired(now, &state, now.since(state.arrived));
+            self.expire(now, call);
+        }
+        self.expired = expired;
+        let instance = &mut self.instances[key];
+        let view = instance.view(now);
+        instance.guard.tick(now, &view);
+        if let Some(counts) = instance.window.close(now, instance.guard.cut()) {
+            self.recorder.window(now, counts);
+        }
+        self.serve(now, key);
+    }
+
+    /// A worker is done with a call.
+    pub(super) fn done(&mut self, now: Timestamp, key: u32) {
+        let state = &self.calls[key];
+        let (call, instance, started) = (state.call, state.instance, state.started);
+        let task = &self.tasks[state.task as usize];
+        let wanted = task.trying && task.attempt == state.attempt && now <= call.deadline;
+        let server = &mut self.instances[instance];
+        server.finish();
+        server.guard.completed(now, &call, started.since(call.arrived), now.since(started), wanted);
+        self.serve(now, instance);
+        if now > call.deadline {
+            return self.answer(now, key, Ended::TimedOut, None);
+        }
+        self.advance_call(now, key);
+    }
+
+    /// The answer to a call leaves its server.
+    pub(super) fn answer(&mut self, now: Timestamp, key: u32, ended: Ended, hint: Option<Duration>) {
+        let state = &mut self.calls[key];
+        if state.told {
+            return;
+        }
+        (state.told, state.ended, state.hint) = (true, ended, hint);
+        let service = state.group.service;
+        if self.callers.listen(service) && ended != Ended::TimedOut {
+            let guard = &mut self.instances[state.instance].guard;
+            let feedback = guard.feedback(now, state.caller, self.callers.count(service));
+            state.feedback = Some(feedback);
+        }
+        self.agenda.put(now + self.scenario.entry.hop, Event::Back { call: key });
+    }
+
+    /// The answer reaches whoever made the call.
+    pub(super) fn back(&mut self, now: Timestamp, key: u32) {
+        if !self.calls[key].local {
+            self.tell_caller(now, key);
+        }
+        let state = &self.calls[key];
+        let (ended, owner, task_key) = (state.ended, state.owner, state.task);
+        let task = &mut self.tasks[task_key as usize];
+        let current = task.trying && task.attempt == state.attempt;
+        let wanted = match owner {
+            Owner::Task => current,
+            Owner::Call(parent) => !self.calls[parent].told,
+        };
+        let again = ended == Ended::Refused && now < state.call.deadline && state.call.resend < state.group.resends;
+        if wanted && again {
+            return self.send_again(now, key);
+        }
+        let hint = state.hint;
+        match (owner, ended) {
+            _ if !wanted => {}
+            (Owner::Task, Ended::Replied) => {
+                task.steps.open -= 1;
+                task.served += 1;
+                self.advance_task(now, task_key);
+            }
+            (Owner::Call(parent), Ended::Replied) => {
+                task.served += u32::from(current);
+                self.calls[parent].steps.open -= 1;
+                self.advance_call(now, parent);
+            }
+            // At the deadline a refusal is a missed answer.
+            (Owner::Task, Ended::Refused) if now < task.deadline => self.fail(now, task_key, Fate::Refused, hint),
+            (Owner::Task, Ended::Refused | Ended::TimedOut) => self.fail(now, task_key, Fate::Missed, hint),
+            (Owner::Call(parent), Ended::Refused | Ended::TimedOut) => self.answer(now, parent, ended, hint),
+        }
+        self.forget_call(key);
+    }
+
+    /// Makes a refused call again, as a new one: calls of the old one may still be under way.
+    fn send_again(&mut self, now: Timestamp, key: u32) {
+        let mut again = self.calls[key].clone();
+        again.call.resend += 1;
+        (again.told, again.children, again.steps, again.feedback) = (false, 0, Steps::default(), None);
+        let again = self.add_call(again);
+        self.send_call(now, again);
+        self.forget_call(key);
+    }
+
+    fn tell_caller(&mut self, now: Timestamp, key: u32) {
+        let state = &self.calls[key];
+        let service = state.group.service;
+        if !self.callers.listen(service) {
+            return;
+        }
+        let entry = &self.scenario.entry;
+        let lot = state.call.task ^ state.path ^ u64::from(state.attempt) << 40 ^ u64::from(state.call.resend) << 50;
+        let lost =
+            entry.feedback_loss > 0.0 && fraction(number(self.seed, Purpose::Feedback, lot)) < entry.feedback_loss;
+        let feedback = state.feedback.filter(|_| !lost);
+        if entry.feedback_delay.is_zero() {
+            self.callers.ended(now, service, state.caller, &state.call, state.ended, feedback);
+        } else {
+            let note = self.callers.keep(service, state.caller, state.call, state.ended, feedback);
+            self.agenda.put(now + entry.feedback_delay, Event::Heard { note });
+        }
+    }
+}
