@@ -35,17 +35,27 @@ const MOST_SLOTS: usize = 16;
 pub struct GatehouseSettings {
     /// How the cut moves.
     pub gate: GateSettings,
-    /// How many requests run at once and how many wait. What runs beyond what the service can work on waits where
-    /// nobody orders it by importance, so `max_in_flight` should be little more than its workers.
-    pub queue: QueueSettings,
+    /// How many requests may wait.
+    pub queue: usize,
+    /// How many requests run at once; without a number it is found out from what is answered. What runs beyond what the
+    /// service can work on waits where nobody orders it by importance, so it should be little more than its workers.
+    pub max_in_flight: Option<usize>,
+}
+
+/// What waits is bounded by its time as well, so this is only a bound on memory.
+const MOST_WAITING: usize = 1000;
+
+impl Default for GatehouseSettings {
+    /// The usual gate; 1,000 requests may wait; how many run at once is found out.
+    fn default() -> Self {
+        Self { gate: GateSettings::default(), queue: MOST_WAITING, max_in_flight: None }
+    }
 }
 
 impl GatehouseSettings {
-    /// The usual gate in front of a service that works on `max_in_flight` requests at a time; ten times as many, and at
-    /// least 100, may wait.
+    /// The same for a service of which it is known how many requests it works on at a time.
     pub fn for_workers(max_in_flight: usize) -> Self {
-        let capacity = max_in_flight.saturating_mul(10).max(100);
-        Self { gate: GateSettings::default(), queue: QueueSettings { capacity, max_in_flight } }
+        Self { max_in_flight: Some(max_in_flight), ..Self::default() }
     }
 }
 
@@ -67,7 +77,12 @@ impl Gatehouse {
         let slots = thread::available_parallelism().map_or(1, usize::from).min(MOST_SLOTS);
         // The queue counts under its own lock, and so in cells of its own.
         let gate = Arc::new(Gate::new(settings.gate, slots + 1));
-        let (queue, handle) = PlacedQueueLayer::pair(settings.queue, gate.clone(), slots, clock.clone());
+        let max_in_flight = settings.max_in_flight.unwrap_or_default();
+        let sizes = QueueSettings { capacity: settings.queue, max_in_flight };
+        let (queue, handle) = PlacedQueueLayer::pair(sizes, gate.clone(), slots, clock.clone());
+        if settings.max_in_flight.is_none() {
+            handle.find_places();
+        }
         let slots = (0..slots).map(|_| Mutex::new(())).collect();
         let shared = Arc::new(Shared { gate, slots, queue, handle, clock });
         let driver = Driver(Arc::downgrade(&shared));
@@ -204,6 +219,13 @@ mod tests {
         });
         assert!(driver.round());
         assert_eq!(gatehouse.snapshot().admitted_total, THREADS * EACH);
+    }
+
+    #[test]
+    fn there_are_places_whether_their_number_is_known_or_not() {
+        let places = |settings| Gatehouse::pair(settings, Clock::manual(Timestamp::ZERO)).0.queue().places();
+        assert_eq!(places(GatehouseSettings::for_workers(3)), 3);
+        assert!(places(GatehouseSettings::default()) > 0);
     }
 
     #[test]
