@@ -105,7 +105,8 @@ impl Worker {
 
     fn instance(self: &Arc<Self>, service: usize, address: &str) -> (InstanceHandle, layer::Queue<Dispatch>) {
         let gateway = self.gateway.clone();
-        let settings = queue_settings(&gateway, service);
+        let (capacity, max_in_flight) = queue_settings(&gateway, service);
+        let settings = layer::QueueSettings { capacity, max_in_flight: max_in_flight.unwrap_or(1) };
         let (queue_layer, queue) =
             layer::PlacedQueueLayer::pair(settings, gateway.gates[service].clone(), self.index, self.clock.clone());
         let config = LinkConfig {
@@ -114,9 +115,10 @@ impl Worker {
             incarnation: gateway.home.incarnation,
             push_address: gateway.home.address.clone(),
         };
+        set_places(&queue, max_in_flight);
         let events = queue.clone();
         let link: LinkHandle<layer::Place> = Link::spawn(config, self.clock.clone(), move |event| match event {
-            LinkEvent::Connected => events.set_places(queue_settings(&gateway, service).max_in_flight),
+            LinkEvent::Connected => set_places(&events, queue_settings(&gateway, service).1),
             LinkEvent::Grants(grants) => events.set_places(grants),
             LinkEvent::Lost => events.refuse_all(crate::admission::Cause::NoInstance),
         });
@@ -150,11 +152,11 @@ impl Worker {
     /// Gives the queues the sizes of the policy in force. Places that an instance granted are its own to change.
     fn resize(&self) {
         for (at, instances) in self.instances().iter().enumerate() {
-            let settings = queue_settings(&self.gateway, at);
+            let (capacity, max_in_flight) = queue_settings(&self.gateway, at);
             for instance in instances {
-                instance.queue().set_capacity(settings.capacity);
+                instance.queue().set_capacity(capacity);
                 if instance.link().grants().is_none() {
-                    instance.queue().set_places(settings.max_in_flight);
+                    set_places(instance.queue(), max_in_flight);
                 }
             }
         }
@@ -204,15 +206,21 @@ impl Worker {
     }
 }
 
-/// Totals in the policy are for the gateway; each worker and instance has its part.
-fn queue_settings(gateway: &Gateway, service: usize) -> layer::QueueSettings {
+/// The part of one instance's queue on one worker in what the policy allows a service: how many may wait, and how many may
+/// be in flight unless that is to be found out.
+fn queue_settings(gateway: &Gateway, service: usize) -> (usize, Option<usize>) {
     let service = &gateway.services[service];
     let part = |total: usize| total.div_ceil((gateway.workers * service.instances.len()).max(1));
     let policy = gateway.store.current();
     let rules = policy.services.iter().find(|rules| rules.name == service.name);
-    let (capacity, max_in_flight) =
-        rules.map_or((0, 1), |rules| (part(rules.queue.capacity), part(rules.queue.max_in_flight)));
-    layer::QueueSettings { capacity, max_in_flight }
+    rules.map_or((0, Some(1)), |rules| (part(rules.queue.capacity), rules.queue.max_in_flight.map(part)))
+}
+
+fn set_places(queue: &layer::QueueHandle, max_in_flight: Option<usize>) {
+    match max_in_flight {
+        Some(places) => queue.set_places(places),
+        None => queue.find_places(),
+    }
 }
 
 impl fmt::Debug for Worker {
@@ -257,9 +265,9 @@ mod tests {
         let worker = Worker::new(0, gateway.clone());
         worker.connect();
         let places = || worker.instances()[0].iter().map(|instance| instance.queue().places()).collect::<Vec<_>>();
-        assert_eq!((places(), worker.table().balance_of(0)), (vec![256; 2], Balance::UserHash));
+        assert_eq!((places(), worker.table().balance_of(0)), (vec![16; 2], Balance::UserHash));
         let text = policy::DEFAULT_TOML
-            .replace("\nmax_in_flight = 1024\n", "\nmax_in_flight = 80\n")
+            .replace("\nmax_in_flight = \"adaptive\"\n", "\nmax_in_flight = 80\n")
             .replace("\nbalance = \"user-hash\"\n", "\nbalance = \"least-loaded\"\n");
         gateway.store.apply_text("changed.toml", &text, 1).unwrap();
         worker.set_table(gateway.table());

@@ -18,7 +18,7 @@ pub(super) const LOGIN_PRIORITY: u8 = 0;
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { capacity: 10_000, max_in_flight: 1024 }
+        Self { capacity: 10_000, max_in_flight: None }
     }
 }
 

@@ -98,7 +98,7 @@ pub(super) struct ServiceText {
     pub(super) balance: Option<At<String>>,
     pub(super) gate: GateText,
     pub(super) capacity: Option<At<u64>>,
-    pub(super) max_in_flight: Option<At<u64>>,
+    pub(super) max_in_flight: Option<At<Option<u64>>>,
 }
 
 /// `[[business]]`
@@ -111,6 +111,7 @@ pub(super) struct BusinessText {
     pub(super) service: Option<At<String>>,
     pub(super) tiers: Option<Vec<At<String>>>,
     pub(super) timeout: Option<At<Duration>>,
+    pub(super) min_share: Option<At<f64>>,
 }
 
 /// `[[test]]`
@@ -165,7 +166,7 @@ impl ConnectionsText {
         let read = Self {
             place: table.place.clone(),
             max: table.whole("max"),
-            max_per_ip: table.whole_or_unlimited("max_per_ip"),
+            max_per_ip: table.whole_or("max_per_ip", "unlimited"),
             login_rate: table.rate("login_rate"),
             login_burst: table.whole("login_burst"),
             handshake_timeout: table.duration("handshake_timeout"),
@@ -228,7 +229,7 @@ impl ServiceText {
         };
         if let Some(mut queue) = table.table("queue") {
             read.capacity = queue.whole("capacity");
-            read.max_in_flight = queue.whole("max_in_flight");
+            read.max_in_flight = queue.whole_or("max_in_flight", "adaptive");
             queue.finish();
         }
         table.require(&["name"]);
@@ -247,6 +248,7 @@ impl BusinessText {
             service: table.text("service"),
             tiers: table.texts("tiers"),
             timeout: table.duration("timeout"),
+            min_share: table.number("min_share"),
         };
         table.require(&["name", "code"]);
         table.finish();

@@ -55,6 +55,8 @@ pub struct Business {
     pub tiers: Vec<usize>,
     /// The try timeout if a request names none.
     pub timeout: Duration,
+    /// The share of its service's capacity that it gets however strict the cut, 0 to 0.5.
+    pub min_share: f64,
 }
 
 /// A logic service.

@@ -3,6 +3,7 @@
 
 use std::{fmt, time::Duration};
 
+use super::front::{Front, Guarded, Setup};
 use crate::{
     admission::{Cut, Value},
     clock::Timestamp,
@@ -179,6 +180,11 @@ pub enum UserLevels {
 pub trait Arrangement: fmt::Debug + Send + Sync {
     /// A guard for one server with this many workers.
     fn guard(&self, workers: usize, seed: u64) -> Box<dyn Guard>;
+
+    /// Everything that stands in front of one server: a guard with the queue that it asks for, if nothing else is made.
+    fn front(&self, setup: &Setup, seed: u64) -> Box<dyn Front> {
+        Box::new(Guarded::new(self.guard(setup.workers, seed), setup))
+    }
 
     /// How users' levels change.
     fn user_levels(&self) -> UserLevels {

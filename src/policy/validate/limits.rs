@@ -35,7 +35,7 @@ impl Checker<'_> {
         let default = Connections::default();
         let connections = Connections {
             max: self.count(&text.max, 1..=MAX_CONNECTIONS, default.max),
-            max_per_ip: self.max_per_ip(&text.max_per_ip),
+            max_per_ip: self.count_or_none(&text.max_per_ip, 1..=MAX_CONNECTIONS),
             login_rate: self.login_rate(&text.login_rate, default.login_rate),
             login_burst: self.whole(&text.login_burst, 1..=u32::MAX.into(), default.login_burst.into()) as u32,
             handshake_timeout: self.duration(&text.handshake_timeout, MILLISECOND..=HOUR, default.handshake_timeout),
@@ -101,12 +101,6 @@ impl Checker<'_> {
         );
     }
 
-    fn max_per_ip(&mut self, written: &Option<At<Option<u64>>>) -> Option<usize> {
-        let At { value, place } = written.as_ref()?;
-        let limit = Some(At { value: (*value)?, place: place.clone() });
-        Some(self.count(&limit, 1..=MAX_CONNECTIONS, 1))
-    }
-
     fn login_rate(&mut self, written: &Option<At<f64>>, default: f64) -> f64 {
         // One login per hour is the least that is not plainly "nobody".
         self.ranged(written, 1.0 / 3600.0..=MAX_LOGIN_RATE, default, |rate| format_rate(*rate))
@@ -138,7 +132,7 @@ impl Checker<'_> {
         let default = Queue::default();
         Queue {
             capacity: self.count(&text.capacity, 1..=MAX_QUEUED, default.capacity),
-            max_in_flight: self.count(&text.max_in_flight, 1..=MAX_QUEUED, default.max_in_flight),
+            max_in_flight: self.count_or_none(&text.max_in_flight, 1..=MAX_QUEUED),
         }
     }
 }

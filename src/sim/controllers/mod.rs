@@ -1,8 +1,10 @@
 //! The one list of everything that can stand in front of a simulated server, by name, each with its settings as text.
 
+mod gates;
+
 use std::sync::Arc;
 
-use super::{dagor, guard::Arrangement, none::NoControl};
+use super::{guard::Arrangement, none::NoControl};
 use crate::policy::reader::Table;
 
 /// What a scenario compares: an arrangement under a label.
@@ -18,10 +20,10 @@ pub struct Contender {
 pub(super) type Builder = fn(&mut Table<'_>) -> Arc<dyn Arrangement>;
 
 const KNOWN: &[(&str, Builder)] =
-    &[("dagor-v3", |table| Arc::new(dagor::dagor_v3(table))), ("none", |_| Arc::new(NoControl))];
+    &[("capacity", gates::capacity), ("dagor-v3", gates::dagor_v3), ("none", |_| Arc::new(NoControl))];
 
 /// What is compared where a scenario does not say.
-const DEFAULTS: [&str; 2] = ["dagor-v3", "none"];
+const DEFAULTS: [&str; 3] = ["capacity", "dagor-v3", "none"];
 
 pub(super) fn builder(name: &str) -> Option<Builder> {
     KNOWN.iter().find(|(known, _)| *known == name).map(|(_, builder)| *builder)

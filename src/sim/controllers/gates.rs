@@ -1,0 +1,73 @@
+//! `capacity` and `dagor-v3`: the gateway's own gate, by the settings of a policy file and by those of the paper.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    admission::{ControllerKind, GateSettings},
+    policy::{reader::Table, validate::checker::Checker},
+    sim::{
+        dagor::{Dagor, Signal},
+        guard::{Arrangement, Discipline, UserLevels},
+    },
+};
+
+/// The queue of a policy's service holds as many by default.
+const QUEUE_CAPACITY: usize = 10_000;
+
+/// The gateway as it is by default.
+pub(super) fn capacity(table: &mut Table<'_>) -> Arc<dyn Arrangement> {
+    let default = Dagor {
+        settings: GateSettings::of(ControllerKind::Capacity),
+        discipline: Discipline::ByLevel,
+        queue_capacity: QUEUE_CAPACITY,
+        levels: UserLevels::Shifting,
+        signal: Signal::Queuing,
+        callers: false,
+    };
+    Arc::new(read(table, default))
+}
+
+/// DAGOR as its paper has it: first in, first out, and users' levels drawn anew each hour.
+///
+/// Its callers know no cuts unless asked to: what they refuse does not arrive at the gate, whose window then has nothing
+/// to open for but everything, so that the cut flaps between too strict and open.
+pub(super) fn dagor_v3(table: &mut Table<'_>) -> Arc<dyn Arrangement> {
+    let default = Dagor {
+        settings: GateSettings::of(ControllerKind::DagorV3),
+        discipline: Discipline::Fifo,
+        queue_capacity: QUEUE_CAPACITY,
+        levels: UserLevels::Hourly,
+        signal: Signal::Queuing,
+        callers: false,
+    };
+    Arc::new(read(table, default))
+}
+
+fn read(table: &mut Table<'_>, default: Dagor) -> Dagor {
+    let (target, window, patience) = (table.duration("target"), table.duration("window"), table.duration("patience"));
+    let (requests, capacity) = (table.whole("window_requests"), table.whole("queue_capacity"));
+    let (queue, levels, signal) = (table.text("queue"), table.text("levels"), table.text("signal"));
+    let callers = table.flag("callers");
+    let faults = &mut table.notes.faults.borrow_mut();
+    let mut check = Checker { faults };
+    let long = Duration::from_millis(1)..=Duration::from_secs(60);
+    let settings = default.settings;
+    Dagor {
+        settings: GateSettings {
+            target: check.duration(&target, long.clone(), settings.target),
+            window: check.duration(&window, long, settings.window),
+            patience: check.duration(&patience, Duration::ZERO..=Duration::from_secs(60), settings.patience),
+            window_requests: check.whole(&requests, 1..=1 << 24, settings.window_requests.into()) as u32,
+            ..settings
+        },
+        discipline: check.word(&queue, "queue", &QUEUES, default.discipline),
+        queue_capacity: check.count(&capacity, 0..=10_000_000, default.queue_capacity),
+        levels: check.word(&levels, "kind of levels", &LEVELS, default.levels),
+        signal: check.word(&signal, "signal", &SIGNALS, default.signal),
+        callers: callers.map_or(default.callers, |at| at.value),
+    }
+}
+
+const QUEUES: [(&str, Discipline); 2] = [("fifo", Discipline::Fifo), ("by-level", Discipline::ByLevel)];
+const LEVELS: [(&str, UserLevels); 2] = [("hourly", UserLevels::Hourly), ("shifting", UserLevels::Shifting)];
+const SIGNALS: [(&str, Signal); 2] = [("queuing", Signal::Queuing), ("response", Signal::Response)];
