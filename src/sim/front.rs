@@ -55,6 +55,9 @@ pub struct Out {
 
 /// What stands in front of one instance of a service.
 pub trait Front: fmt::Debug + Send {
+    /// What the caller of the next call wants ([`Guard::heard`]).
+    fn heard(&mut self, _now: Timestamp, _caller: usize, _callers: usize, _wanted: u32) {}
+
     /// A call arrives.
     fn arrive(&mut self, now: Timestamp, key: u32, call: &Call, behind: Behind) -> Entered;
 
@@ -138,6 +141,10 @@ impl Guarded {
 }
 
 impl Front for Guarded {
+    fn heard(&mut self, now: Timestamp, caller: usize, callers: usize, wanted: u32) {
+        self.guard.heard(now, caller, callers, wanted);
+    }
+
     fn arrive(&mut self, now: Timestamp, key: u32, call: &Call, behind: Behind) -> Entered {
         let view = self.view(now, behind);
         if let Err(refused) = self.guard.arrive(now, call, &view) {

@@ -8,11 +8,13 @@ mod engine;
 pub mod front;
 pub mod guard;
 pub mod measure;
-mod none;
 mod queue;
 pub mod report;
 pub mod rivals;
 pub mod scenario;
+pub mod search;
 pub mod table;
+pub mod trace;
+pub mod tune;
 
 pub use engine::run;

@@ -2,45 +2,89 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::Own;
 use crate::{
     admission::{ControllerKind, GateSettings},
     policy::{reader::Table, validate::checker::Checker},
     sim::{
         dagor::{Dagor, Signal},
         guard::{Arrangement, Discipline, UserLevels},
+        rivals::Knob,
     },
 };
 
 /// The queue of a policy's service holds as many by default.
 const QUEUE_CAPACITY: usize = 10_000;
 
+pub(super) const CAPACITY: Own = Own {
+    name: "capacity",
+    builder: capacity,
+    knobs: &[Knob::time("target", 2.0, 200.0), Knob::time("window", 20.0, 1000.0), Knob::time("patience", 1.0, 500.0)],
+    defaults: || written(&capacity_default()),
+};
+
+pub(super) const DAGOR_V3: Own = Own {
+    name: "dagor-v3",
+    builder: dagor_v3,
+    knobs: &[
+        Knob::time("target", 2.0, 200.0),
+        Knob::time("window", 50.0, 2000.0),
+        Knob::whole("window_requests", 50.0, 5000.0),
+        Knob::word("queue", &["fifo", "by-level"]),
+        Knob::flag("callers"),
+    ],
+    defaults: || written(&dagor_v3_default()),
+};
+
 /// The gateway as it is by default.
-pub(super) fn capacity(table: &mut Table<'_>) -> Arc<dyn Arrangement> {
-    let default = Dagor {
+fn capacity(table: &mut Table<'_>) -> Arc<dyn Arrangement> {
+    Arc::new(read(table, capacity_default()))
+}
+
+fn capacity_default() -> Dagor {
+    Dagor {
         settings: GateSettings::of(ControllerKind::Capacity),
         discipline: Discipline::ByLevel,
         queue_capacity: QUEUE_CAPACITY,
         levels: UserLevels::Shifting,
         signal: Signal::Queuing,
         callers: false,
-    };
-    Arc::new(read(table, default))
+    }
 }
 
 /// DAGOR as its paper has it: first in, first out, and users' levels drawn anew each hour.
 ///
 /// Its callers know no cuts unless asked to: what they refuse does not arrive at the gate, whose window then has nothing
 /// to open for but everything, so that the cut flaps between too strict and open.
-pub(super) fn dagor_v3(table: &mut Table<'_>) -> Arc<dyn Arrangement> {
-    let default = Dagor {
+fn dagor_v3(table: &mut Table<'_>) -> Arc<dyn Arrangement> {
+    Arc::new(read(table, dagor_v3_default()))
+}
+
+fn dagor_v3_default() -> Dagor {
+    Dagor {
         settings: GateSettings::of(ControllerKind::DagorV3),
         discipline: Discipline::Fifo,
         queue_capacity: QUEUE_CAPACITY,
         levels: UserLevels::Hourly,
         signal: Signal::Queuing,
         callers: false,
-    };
-    Arc::new(read(table, default))
+    }
+}
+
+/// What a search may vary of these settings, as a file says it.
+fn written(dagor: &Dagor) -> toml::Table {
+    let GateSettings { target, window, window_requests, patience, .. } = dagor.settings;
+    let queue = QUEUES.iter().find(|(_, discipline)| *discipline == dagor.discipline).map_or("", |(word, _)| word);
+    let time = |time| toml::Value::from(humantime::format_duration(time).to_string());
+    let settings = [
+        ("target", time(target)),
+        ("window", time(window)),
+        ("window_requests", window_requests.into()),
+        ("patience", time(patience)),
+        ("queue", queue.into()),
+        ("callers", dagor.callers.into()),
+    ];
+    settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 fn read(table: &mut Table<'_>, default: Dagor) -> Dagor {

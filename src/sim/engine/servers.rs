@@ -80,9 +80,16 @@ impl World<'_> {
         let state = &mut self.calls[key];
         state.call.arrived = now;
         let call = state.call;
+        let (service, caller) = (state.group.service, state.caller);
         let instance = &mut self.instances[state.instance];
+        if let Some(wanted) = self.callers.wanted(service, caller) {
+            instance.front.heard(now, caller, self.callers.count(service), wanted);
+        }
         instance.window.at(now, instance.front.cut());
         let entered = instance.front.arrive(now, key, &call, instance.behind());
+        if matches!(entered, Entered::RefusedAtTheGate(_) | Entered::RefusedByTheQueue(_)) {
+            self.recorder.refused_on_arrival(self.tasks[state.task as usize].created);
+        }
         if !matches!(entered, Entered::RefusedAtTheGate(_)) {
             instance.window.admitted_at_the_gate(call.value);
             self.recorder.admitted(now);

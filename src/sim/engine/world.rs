@@ -33,7 +33,7 @@ pub(super) struct World<'s> {
     pub(super) scenario: &'s Scenario,
     pub(super) seed: u64,
     pub(super) agenda: Agenda,
-    pub(super) streams: Vec<Stream>,
+    pub(super) streams: Vec<Stream<'s>>,
     pub(super) users: Population,
     pub(super) levels: UserLevels,
     pub(super) tasks: Slab<Task>,

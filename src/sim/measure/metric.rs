@@ -54,6 +54,7 @@ metrics! {
     TopQueuingP99 "top_queuing_p99_ms" "Queuing time of the most important business alone at the 99th percentile.",
     Wasted "wasted" "Service time spent on tries that did not succeed, of all service time.",
     Utilization "utilization" "Service time begun, of the capacity.",
+    Refusals "refusals" "Calls that a gate or a queue refused on arrival.",
     LocallyRefused "refused_by_callers" "Calls that their callers refused on what they knew, of all calls made.",
     Expired "expired" "Calls whose time passed in the queue, of those admitted.",
     Dropped "dropped" "Calls that were pushed out of the queue or refused at its end, of those admitted.",

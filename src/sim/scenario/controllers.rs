@@ -50,13 +50,12 @@ fn one(item: &DeValue<'_>, root: &Table<'_>, place: &Place, notes: &Notes) -> Op
     if is_table {
         table.require(&["kind"]);
     }
-    let Some(builder) = controllers::builder(&kind) else {
+    if !controllers::is_known(&kind) {
         if !kind.is_empty() {
             checked(notes, |check| check.unknown(place, "controller", &kind, controllers::names()));
         }
         return None;
-    };
-    let arrangement = builder(&mut table);
-    table.finish();
+    }
+    let arrangement = controllers::read(&kind, table, entries)?;
     Some(Contender { label: label.map_or(kind, |at| at.value), arrangement })
 }
