@@ -59,7 +59,7 @@ impl<'s> World<'s> {
         for (index, service) in scenario.services.iter().enumerate() {
             first_instance.push(instances.len());
             let setup = Setup {
-                workers: service.workers,
+                workers: service.threads.unwrap_or(service.workers),
                 process_expired: service.process_expired,
                 businesses: scenario.businesses.len(),
             };

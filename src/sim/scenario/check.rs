@@ -36,13 +36,32 @@ pub(super) fn scenario(sources: &Sources, name: &str, folder: &Path) -> Result<S
     Ok(scenario.expect("where something is missing there is a fault"))
 }
 
-/// Every key that a scenario may hold, found by reading this text, which should hold every table.
-#[cfg(test)]
-pub(super) fn asked(text: &str) -> Vec<String> {
-    let sources = Sources::from_text("every key", text);
-    let files = parse(&sources).expect("sound syntax");
+/// Every table that a scenario may hold.
+const EVERY_TABLE: &str = r#"
+controllers = [{ kind = "none" }]
+[traffic]
+change = [{}]
+[entry]
+[users]
+tier = [{}]
+[[client]]
+[[service]]
+change = [{}]
+pause = [{}]
+call = [{}]
+[[business]]
+change = [{}]
+call = [{}]
+[[expect]]
+"#;
+
+/// Every key that a scenario may hold, such as `service.pause.at`: what the reader asks for in every table. Of
+/// controllers only what all of them have.
+pub fn known_keys() -> Vec<String> {
+    let sources = Sources::from_text("every table", EVERY_TABLE);
+    let files = parse(&sources).expect("a test reads it");
     let notes = Notes::default();
-    read(Table::root(&notes, 0, files[0].get_ref()), &notes, "every key", Path::new(""));
+    read(Table::root(&notes, 0, files[0].get_ref()), &notes, "every table", Path::new(""));
     notes.asked.into_inner().into_iter().collect()
 }
 

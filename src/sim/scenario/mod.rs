@@ -17,6 +17,7 @@ mod service;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+pub use self::check::known_keys;
 use self::profile::Profile;
 use super::{controllers::Contender, measure::Metric, trace::Replay};
 use crate::policy::{Faults, Sources};
@@ -69,6 +70,9 @@ pub struct Service {
     pub instances: usize,
     /// How many calls an instance works on at the same time, at the beginning.
     pub workers: usize,
+    /// How many calls are in flight at an instance, where that is not the workers: what goes beyond them waits inside,
+    /// where no guard sees it.
+    pub threads: Option<usize>,
     /// Mean time that a call of cost 1 takes a worker at speed 1.
     pub time: Duration,
     /// How these times vary.
