@@ -113,7 +113,7 @@ impl State {
             throughput: self.throughput,
             limited_seconds: period.limited_seconds,
             shares: &self.settings.shares,
-            frozen: gate.others() < cut,
+            frozen: gate.is_bound(),
         })
     }
 
