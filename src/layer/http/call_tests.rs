@@ -149,11 +149,12 @@ fn each_authority_has_a_cut_of_its_own() {
 
 #[test]
 fn answers_move_a_begun_task_up_and_refusals_do_not() {
-    let mut caller = caller(CallLayer::new());
-    caller.task = caller.task.finish_begun(true);
+    let caller = caller(CallLayer::new());
     let sent = |caller: &Caller| {
         caller.get("/");
-        Value::from_bits(caller.server.latest().0.headers["dagor-level"].to_str().unwrap().parse().unwrap()).grain()
+        Value::from_bits(caller.server.latest().0.headers["dagor-level"].to_str().unwrap().parse().unwrap())
+            .level()
+            .user()
     };
     caller
         .server
