@@ -18,7 +18,7 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dagor::{
-    admission::{Cut, Gate, GateSettings, Level, PriorityKey},
+    admission::{Cut, Gate, GateSettings, Level, Passage, PriorityKey, Value},
     clock::{Clock, Timestamp, unix_millis},
     gateway::{
         Gateway, GatewayConfig, PolicySource,
@@ -81,8 +81,8 @@ impl Instance for Present {
         true
     }
 
-    fn cut(&self, _: Timestamp) -> Cut {
-        Cut::OPEN
+    fn decide(&self, _: Timestamp, _: Value) -> Result<Passage, Cut> {
+        Ok(Passage::Below)
     }
 
     fn load(&self) -> usize {

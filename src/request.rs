@@ -97,6 +97,17 @@ impl<R: Timed> Admissible for Tagged<R> {
     }
 }
 
+impl Failure {
+    /// Whether the logic service has, or may have, spent work on it.
+    pub const fn has_cost(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::RefusedByService { .. } => false,
+            // Its handler has looked at it, if only to find it misplaced.
+            Self::Misplaced { .. } | Self::Failed { .. } | Self::TimedOut | Self::Lost => true,
+        }
+    }
+}
+
 /// How a request ended that got no reply from its logic service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {

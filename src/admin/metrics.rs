@@ -41,6 +41,7 @@ fn describe() {
     describe_gauge!("dagor_in_flight", "Requests that a service has not answered, by service");
     describe_gauge!("dagor_places", "Requests that a service takes at the same time, by service");
     describe_gauge!("dagor_links", "Connected links to instances, by service");
+    describe_counter!("dagor_probes_total", "Requests above an instance's cut that were to find out whether it stands");
     describe_gauge!("dagor_gate_queuing_seconds", "Mean age of what left the queue in the last window, by gate");
     describe_gauge!("dagor_gate_overloaded", "1 while the last window was above its target, by gate");
     describe_gauge!("dagor_gate_cut_level", "How many of the 8192 levels are admitted whole, by gate");
@@ -122,6 +123,8 @@ fn record_services(gateway: &Gateway) {
         gauge!("dagor_in_flight", "service" => name()).set(sum(|instance| instance.queue().in_flight()));
         gauge!("dagor_places", "service" => name()).set(sum(|instance| instance.queue().places()));
         gauge!("dagor_links", "service" => name()).set(sum(|instance| usize::from(instance.link().is_connected())));
+        let probes = instances().map(|instance| instance.link().probes()).sum();
+        counter!("dagor_probes_total", "service" => name()).absolute(probes);
     }
 }
 

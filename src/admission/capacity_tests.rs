@@ -54,6 +54,13 @@ impl Loop {
         admitted
     }
 
+    /// So many windows alike.
+    fn windows(&mut self, windows: usize, offered: usize, levels: std::ops::Range<usize>) {
+        for _ in 0..windows {
+            self.window(offered, levels.clone());
+        }
+    }
+
     /// The mean let in per window over 20 windows of steady traffic.
     fn mean(&mut self, offered: usize, levels: std::ops::Range<usize>) -> f64 {
         (0..20).map(|_| self.window(offered, levels.clone())).sum::<usize>() as f64 / 20.0
@@ -68,19 +75,19 @@ fn fits(admitted: f64, offered: usize) -> bool {
 #[test]
 fn ten_times_the_capacity_is_cut_to_it_in_one_window_and_comes_back_in_two() {
     let mut world = Loop::new(GateSettings::default());
-    (0..50).for_each(|_| drop(world.window(93, 0..LEVELS)));
+    world.windows(50, 93, 0..LEVELS);
     world.window(1000, 0..LEVELS);
     assert!(world.window(1000, 0..LEVELS) < 150);
-    (0..100).for_each(|_| drop(world.window(1000, 0..LEVELS)));
+    world.windows(100, 1000, 0..LEVELS);
     assert!(fits(world.mean(1000, 0..LEVELS), 1000));
-    (0..2).for_each(|_| drop(world.window(93, 0..LEVELS)));
+    world.windows(2, 93, 0..LEVELS);
     assert_eq!(world.mean(93, 0..LEVELS), 93.0);
 }
 
 #[test]
 fn traffic_in_a_single_level_is_divided_by_its_grain() {
     let mut world = Loop::new(GateSettings::default());
-    (0..20).for_each(|_| drop(world.window(200, 4000..4001)));
+    world.windows(20, 200, 4000..4001);
     assert!(fits(world.mean(200, 4000..4001), 200));
     assert_eq!(world.gate.own_cut().whole_levels(), 4000);
 }
@@ -97,25 +104,25 @@ fn the_gate_stays_open_as_long_as_nobody_knows_the_capacity() {
 #[test]
 fn growth_stands_still_while_another_cut_binds() {
     let mut world = Loop::new(GateSettings::default());
-    (0..50).for_each(|_| drop(world.window(500, 0..LEVELS)));
+    world.windows(50, 500, 0..LEVELS);
     let before = world.gate.own_cut();
     world.gate.set_manager_cap(Cut::below_index(5));
-    (0..100).for_each(|_| drop(world.window(500, 0..LEVELS)));
+    world.windows(100, 500, 0..LEVELS);
     assert!(world.gate.own_cut() <= before);
     world.gate.set_manager_cap(Cut::OPEN);
-    (0..SETTLED).for_each(|_| drop(world.window(500, 0..LEVELS)));
+    world.windows(SETTLED, 500, 0..LEVELS);
     assert!(fits(world.mean(500, 0..LEVELS), 500));
 }
 
 #[test]
 fn at_a_standstill_only_a_backlog_worth_its_wait_is_let_in() {
     let mut world = Loop::new(GateSettings::default());
-    (0..50).for_each(|_| drop(world.window(200, 0..LEVELS)));
+    world.windows(50, 200, 0..LEVELS);
     world.capacity = 0.0;
-    (0..5).for_each(|_| drop(world.window(200, 0..LEVELS)));
+    world.windows(5, 200, 0..LEVELS);
     assert!(world.mean(200, 0..LEVELS) < 20.0);
     world.capacity = CAPACITY;
-    (0..SETTLED).for_each(|_| drop(world.window(200, 0..LEVELS)));
+    world.windows(SETTLED, 200, 0..LEVELS);
     assert!(fits(world.mean(200, 0..LEVELS), 200));
 }
 
@@ -166,7 +173,7 @@ proptest! {
             world.window(offered, first..(first + width).min(LEVELS));
         }
         world.capacity = CAPACITY;
-        (0..SETTLED).for_each(|_| drop(world.window(offered, 0..LEVELS)));
+        world.windows(SETTLED, offered, 0..LEVELS);
         let admitted = world.mean(offered, 0..LEVELS);
         prop_assert!(fits(admitted, offered), "{admitted} of {offered}, {:?}", world.gate.snapshot());
     }
@@ -200,7 +207,7 @@ proptest! {
     ) {
         let mut world = Loop::new(GateSettings::default());
         world.capacity = capacity;
-        (0..20).for_each(|_| drop(world.window(150, 0..LEVELS)));
+        world.windows(20, 150, 0..LEVELS);
         for values in windows {
             let passes = |bits: &&u32| world.gate.decide(0, world.now, Value::from_bits(**bits), Cost::ONE).is_ok();
             let (passed, refused): (Vec<&u32>, Vec<&u32>) = values.iter().partition(passes);
@@ -213,7 +220,7 @@ proptest! {
     fn the_order_inside_a_window_does_not_matter(levels in prop::collection::vec(0..LEVELS, 1..300), turn: usize) {
         let after = |levels: &[usize]| {
             let mut world = Loop::new(GateSettings::default());
-            (0..20).for_each(|_| drop(world.window(200, 0..LEVELS)));
+            world.windows(20, 200, 0..LEVELS);
             for &level in levels {
                 let _ = world.gate.decide(0, world.now, Value::new(Level::from_index(level), 0), Cost::ONE);
             }

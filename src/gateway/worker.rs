@@ -24,6 +24,7 @@ use super::{
     request::{ClientRequest, Table},
     sample::Sample,
     stack::{self, RequestFuture, RequestStack, ServiceStack},
+    usage::Usage,
 };
 use crate::{
     admission::Backlog,
@@ -55,6 +56,8 @@ pub struct Worker {
     pub heartbeats: Heartbeats<Arc<Connection>>,
     /// How requests ended.
     pub counters: Counters,
+    /// What its clients were served.
+    pub usage: Usage,
     /// Where requests are told that are in the sample, if there is one.
     pub sample: Option<Sample>,
     /// Clients refused at the door that still read why.
@@ -86,6 +89,7 @@ impl Worker {
             deadlines: Deadlines::default(),
             heartbeats: Heartbeats::new(),
             counters,
+            usage: Usage::default(),
             sample,
             farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
             table: ArcSwap::from_pointee(table),

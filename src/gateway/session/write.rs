@@ -9,6 +9,7 @@ use bytes::{Buf, BufMut, BytesMut};
 
 use super::{Done, Farewell, Outcome, Session};
 use crate::{
+    clock::Timestamp,
     gateway::{connection::PendingPush, establish::millis, link::Answer, scratch::Scratch, transport::Transport},
     id::{BusinessCode, MessageId},
     pb::client as pb,
@@ -34,11 +35,12 @@ impl Unsent {
 
 impl Session {
     /// Writes how a request ended.
-    pub(super) fn write_done(&mut self, done: Done, scratch: &mut Scratch) {
-        let Done { id, business, arrived, .. } = done;
+    pub(super) fn write_done(&mut self, done: Done, now: Timestamp, scratch: &mut Scratch) {
+        let Done { id, business, arrived, cost, .. } = done;
         match done.result.and_then(fits) {
             Ok(answer) => {
                 self.ended(id, business, arrived, Outcome::Replied);
+                self.served(cost, now);
                 if !done.no_reply_wanted {
                     let reply = pb::Reply { payload: answer.payload, ..pb::Reply::default() };
                     put_reply(id, business, &reply, scratch);
@@ -46,7 +48,11 @@ impl Session {
             }
             Err(failure) => {
                 self.ended(id, business, arrived, Outcome::Failed((&failure).into()));
-                put_reply(id, business, &failed(failure), scratch);
+                if failure.has_cost() {
+                    self.served(cost, now);
+                }
+                let cuts = self.cuts_after(&failure, business, now);
+                put_reply(id, business, &pb::Reply { cuts, ..failed(failure) }, scratch);
             }
         }
     }
