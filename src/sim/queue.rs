@@ -64,10 +64,10 @@ impl Queue {
     }
 
     /// The call whose turn it is.
-    pub(super) fn take(&mut self) -> Option<Waiting> {
+    pub(super) fn take(&mut self, now: Timestamp) -> Option<Waiting> {
         let taken = match &mut self.order {
             Order::Fifo { waiting, .. } => waiting.pop_front(),
-            Order::ByLevel(line) => line.take_next().map(|left| left.item),
+            Order::ByLevel(line) => line.take_next(now).map(|left| left.item),
         };
         taken.inspect(|call| self.left(call))
     }
@@ -97,7 +97,7 @@ impl Queue {
             }
             // Under an open cut everything that is in time is wanted.
             Order::ByLevel(line) => {
-                expired.extend(line.review(now, Cut::OPEN, Duration::MAX).into_iter().map(|(left, _)| left.item));
+                expired.extend(line.review(now, Cut::OPEN, (Cut::OPEN, Duration::MAX)).into_iter().map(|(left, _)| left.item));
             }
         }
         expired.iter().for_each(|call| self.left(call));

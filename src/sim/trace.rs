@@ -2,9 +2,18 @@
 //! follows from the file, the load and the seed.
 //!
 //! A line that stands for more than itself, and a load above 1, make more tasks of a line: the first one when the line
-//! says, the others at random times before the next line, each of another user. A load below 1 leaves tasks out at random.
+//! says, the others at random times while the next lines go by, each of another user. A load below 1 leaves tasks out at
+//! random.
 
-use std::{collections::BTreeMap, fs::File, io, io::BufRead, path::Path, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    fs::File,
+    io,
+    io::BufRead,
+    path::Path,
+    time::Duration,
+};
 
 use crate::trace::{Fault, Lines};
 
@@ -12,6 +21,9 @@ use crate::trace::{Fault, Lines};
 const MOST_LINES: usize = 10_000_000;
 /// What a line may stand for, so that a slip of the keyboard does not fill the memory.
 const MOST_COPIES: f64 = 100_000.0;
+/// Over the time of so many lines the other tasks of a line are spread. All of them before the next line would make the
+/// traffic as uneven as the sample is; many more would make it more even than it was.
+const SPREAD_OVER_LINES: usize = 16;
 /// As many users as any scenario may have.
 const MOST_USERS: u64 = 10_000_000;
 
@@ -137,9 +149,12 @@ impl Replay {
 
     /// The tasks in the order of time. `chance` gives a number in [0, 1) for a seed and a key, always the same.
     pub fn arrivals(&self, load: f64, seed: u64, chance: fn(u64, u64) -> f64) -> Arrivals<'_> {
-        Arrivals { replay: self, load, seed, chance, next: 0, key: 0, due: Vec::new() }
+        Arrivals { replay: self, load, seed, chance, next: 0, key: 0, due: BinaryHeap::new() }
     }
 }
+
+/// Business and user of a task.
+type Mark = (u32, u32);
 
 /// The tasks of a trace.
 #[derive(Debug)]
@@ -148,10 +163,11 @@ pub struct Arrivals<'r> {
     load: f64,
     seed: u64,
     chance: fn(u64, u64) -> f64,
+    /// The line that comes next.
     next: usize,
     key: u64,
-    /// Tasks of the line before, the latest first.
-    due: Vec<Arrival>,
+    /// Tasks of lines so far; those of one moment in the order in which they were made.
+    due: BinaryHeap<Reverse<(Duration, u64, Mark)>>,
 }
 
 impl Arrivals<'_> {
@@ -160,20 +176,19 @@ impl Arrivals<'_> {
         (self.chance)(self.seed, self.key)
     }
 
-    /// The tasks of one line.
-    fn make(&mut self, request: Request, until: Duration) {
+    /// Makes the tasks of the next line.
+    fn make(&mut self, request: Request) {
+        let requests = &self.replay.requests;
+        let until = requests[(self.next + SPREAD_OVER_LINES).min(requests.len() - 1)].at;
         let wanted = f64::from(request.stands_for) * self.load;
         // No draw where nothing is left to chance.
         let extra = wanted.fract() > 0.0 && self.drawn() < wanted.fract();
         for copy in 0..wanted as u32 + u32::from(extra) {
-            let within = if copy == 0 { Duration::ZERO } else { (until - request.at).mul_f64(self.drawn()) };
-            self.due.push(Arrival {
-                at: request.at + within,
-                business: request.business as usize,
-                user: request.user + copy * self.replay.users,
-            });
+            let later = if copy == 0 { Duration::ZERO } else { (until - request.at).mul_f64(self.drawn()) };
+            self.key += 1;
+            let mark = (request.business, request.user + copy * self.replay.users);
+            self.due.push(Reverse((request.at + later, self.key, mark)));
         }
-        self.due.sort_by_key(|arrival| std::cmp::Reverse(arrival.at));
     }
 }
 
@@ -181,14 +196,15 @@ impl Iterator for Arrivals<'_> {
     type Item = Arrival;
 
     fn next(&mut self) -> Option<Arrival> {
-        while self.due.is_empty() {
-            let requests = &self.replay.requests;
-            let request = *requests.get(self.next)?;
+        while let Some(&request) = self.replay.requests.get(self.next) {
+            if self.due.peek().is_some_and(|Reverse((at, ..))| *at <= request.at) {
+                break;
+            }
+            self.make(request);
             self.next += 1;
-            let until = requests.get(self.next).map_or(request.at, |next| next.at);
-            self.make(request, until);
         }
-        self.due.pop()
+        let Reverse((at, _, (business, user))) = self.due.pop()?;
+        Some(Arrival { at, business: business as usize, user })
     }
 }
 
@@ -206,7 +222,9 @@ mod tests {
     }
 
     fn chance(seed: u64, key: u64) -> f64 {
-        ((seed + key).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 11) as f64 / (1_u64 << 53) as f64
+        let mut mixed = (seed + key).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        ((mixed ^ (mixed >> 27)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     fn arrivals(replay: &Replay, load: f64) -> Vec<(u128, usize, u32)> {
@@ -224,18 +242,18 @@ mod tests {
 
     #[test]
     fn a_line_of_a_sample_makes_as_many_tasks_as_it_stands_for_of_different_users() {
-        let replay = read(&["0,payment,1,ok,1,100", "1000000,payment,2,ok,1,100", "2000000,payment,1,ok,1,100"], &[]);
-        let replay = replay.unwrap();
+        let lines: Vec<_> = (0..100).map(|line| format!("{},payment,{line},ok,1,100", line * 10_000)).collect();
+        let replay = read(&lines.iter().map(String::as_str).collect::<Vec<_>>(), &[]).unwrap();
         let made = arrivals(&replay, 1.0);
-        assert_eq!(made.len(), 300);
+        assert_eq!(made.len(), 10_000);
         assert!(made.is_sorted_by_key(|(at, ..)| *at));
-        let first: Vec<_> = made.iter().filter(|(at, ..)| *at < 1_000_000).collect();
-        assert_eq!(first.len(), 100);
-        let users: std::collections::BTreeSet<_> = first.iter().map(|(_, _, user)| user).collect();
-        assert_eq!(users.len(), 100);
-        assert!(made.iter().all(|(_, _, user)| *user < replay.users_at(1.0).unwrap()));
-        let early = first.iter().filter(|(at, ..)| *at < 500_000).count();
-        assert!((30..70).contains(&early), "spread over the time until the next line: {early}");
+        let users: std::collections::BTreeSet<_> = made.iter().map(|(_, _, user)| user).collect();
+        assert_eq!(users.len(), 10_000);
+        assert!(users.into_iter().all(|user| *user < replay.users_at(1.0).unwrap()));
+        for tenth in 2..9 {
+            let within = made.iter().filter(|(at, ..)| at / 100_000 == tenth).count();
+            assert!((850..1150).contains(&within), "as even as the lines: {within}");
+        }
     }
 
     #[test]

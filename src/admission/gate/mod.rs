@@ -19,6 +19,7 @@ use self::state::State;
 use super::{
     Cause, Cost, Cut, GateMode, GateSettings, Level, Refusal, Value,
     cells::{PRIORITIES, Shard},
+    controller::Decision,
     dry_run::VirtualQueue,
     places::Backlog,
     retry::{LONGEST_HINT, retry_after},
@@ -57,8 +58,12 @@ struct Cuts {
     /// only; together they fit one load.
     published: AtomicU64,
     own: AtomicU32,
+    /// Up to where a request that waits stays in line, by the own controller.
+    keep: AtomicU32,
     gateway: AtomicU32,
     manager: AtomicU32,
+    /// Refuses nothing here: what lies above it, the instances behind this gate refuse.
+    instances: AtomicU32,
     window_ends_nanos: AtomicU64,
     /// For each business priority, the value below which it passes above the gate's own cut; read on refusals only.
     floors: [AtomicU32; PRIORITIES],
@@ -128,8 +133,10 @@ impl Gate {
             cuts: Cuts {
                 published: AtomicU64::new(u64::MAX),
                 own: open(),
+                keep: open(),
                 gateway: open(),
                 manager: open(),
+                instances: open(),
                 window_ends_nanos: AtomicU64::new(0),
                 floors: [const { AtomicU32::new(0) }; PRIORITIES],
             },
@@ -227,9 +234,26 @@ impl Gate {
         self.set(&self.cuts.manager, cut);
     }
 
+    /// Says what none of the instances behind this gate takes. It refuses nothing here; but letting more in than that
+    /// would fill nobody's queue and teach nothing, so the own cut does not grow while it binds.
+    pub fn set_instance_cut(&self, cut: Cut) {
+        self.cuts.instances.store(cut.bits(), Relaxed);
+    }
+
     /// The cut that refuses at present.
     pub fn effective_cut(&self) -> Cut {
         self.published().0
+    }
+
+    /// The cut that refuses requests of this business priority at present: the effective one, or a looser one up to which
+    /// a minimum share lets them through.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such priority.
+    pub fn cut_of(&self, business: u8) -> Cut {
+        let shared = load(&self.cuts.floors[usize::from(business)]).min(self.others());
+        Ord::max(self.effective_cut(), shared)
     }
 
     /// What the gate's own controller wants.
@@ -262,18 +286,25 @@ impl Gate {
         let Some(elapsed) = window.due(now, samples, settings) else { return };
         window.reopen(now);
         let window_ends = now + settings.window;
-        let own = state.close_window(elapsed, backlog, self);
-        self.cuts.own.store(own.bits(), Relaxed);
-        for (floor, published) in state.controller.floors().into_iter().zip(&self.cuts.floors) {
+        let Decision { cut, keep, floors } = state.close_window(elapsed, backlog, self);
+        self.cuts.own.store(cut.bits(), Relaxed);
+        self.cuts.keep.store(keep.bits(), Relaxed);
+        for (floor, published) in floors.into_iter().zip(&self.cuts.floors) {
             published.store(floor, Relaxed);
         }
         self.cuts.window_ends_nanos.store(window_ends.as_nanos(), Relaxed);
         self.publish(&state);
     }
 
-    /// How long a request that the cut has left behind stays in the queue.
-    pub fn patience(&self) -> Duration {
-        self.state().settings.patience
+    /// Up to where a request that waits stays in line although the cut has passed it, and how long the others stay. In a
+    /// dry run all stay that the cuts of others admit.
+    pub fn mercy(&self) -> (Cut, Duration) {
+        let state = self.state();
+        let keep = match state.settings.mode {
+            GateMode::Enforce => load(&self.cuts.keep),
+            GateMode::DryRun => Cut::OPEN,
+        };
+        (keep.min(self.others()), state.settings.patience)
     }
 
     /// The gate at this moment.
@@ -350,6 +381,11 @@ impl Gate {
 
     fn others(&self) -> Cut {
         load(&self.cuts.gateway).min(load(&self.cuts.manager))
+    }
+
+    /// Whether another cut than the own one decides what is served behind this gate.
+    fn is_bound(&self) -> bool {
+        self.others().min(load(&self.cuts.instances)) < self.own_cut()
     }
 
     /// The strictest cut is the cause: nothing changes for this value before that one moves.

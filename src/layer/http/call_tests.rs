@@ -149,16 +149,17 @@ fn each_authority_has_a_cut_of_its_own() {
 
 #[test]
 fn answers_move_a_begun_task_up_and_refusals_do_not() {
-    let mut caller = caller(CallLayer::new());
-    caller.task = caller.task.finish_begun(true);
+    let caller = caller(CallLayer::new());
     let sent = |caller: &Caller| {
         caller.get("/");
-        Value::from_bits(caller.server.latest().0.headers["dagor-level"].to_str().unwrap().parse().unwrap()).grain()
+        Value::from_bits(caller.server.latest().0.headers["dagor-level"].to_str().unwrap().parse().unwrap())
+            .level()
+            .user()
     };
     caller
         .server
         .answer(|| Ok(Response::builder().header("dagor-refused", "service_cut").body(Frames::default()).unwrap()));
-    assert_eq!([sent(&caller), sent(&caller), sent(&caller)], [0x4_0000, 0x4_0000, 0x2_0000]);
+    assert_eq!([sent(&caller), sent(&caller), sent(&caller)], [99, 99, 0]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use pin_project::pin_project;
 
 use super::claim::Origin;
 use crate::{
-    admission::{Cost, GRAIN_BITS, Value},
+    admission::{Cost, Value},
     clock::{Clock, Timestamp},
     request::{Prioritized, Timed},
 };
@@ -88,7 +88,7 @@ impl Context {
             arrived,
             deadline: arrived + timeout,
             clock: clock.clone(),
-            finish_begun: false,
+            finish_begun: true,
             served: Served::default(),
         }))
     }
@@ -103,13 +103,9 @@ impl Context {
         self.with(|task| task.user = user)
     }
 
-    /// Moves the task's later calls up within their level, so that what was begun is finished: each call that was
-    /// answered halves the grain of those that follow, here and at every hop behind them. A task that was admitted is
-    /// refused half-way only if the cut falls faster than that. Levels stay as they are, and so does the grain of a
-    /// retry, because a refusal is no answer.
-    ///
-    /// Off unless asked for, because a service then sees begun tasks before new ones of the same level, whoever
-    /// sends them.
+    /// Whether what was begun is finished first (on unless changed): once a call of the task was answered, those that
+    /// follow stand at the first user level of its business ([`Value::begun`]), here and at every hop behind them. A
+    /// refusal is no answer and changes nothing.
     #[must_use]
     pub fn finish_begun(self, on: bool) -> Self {
         self.with(|task| task.finish_begun = on)
@@ -141,8 +137,7 @@ impl Context {
     /// The importance of the task's next call. That of the task itself, unless it finishes what was begun.
     pub fn value_of_next_call(&self) -> Value {
         let Task { value, finish_begun, ref served, .. } = *self.0;
-        let served = if finish_begun { served.0.load(Relaxed).min(GRAIN_BITS) } else { 0 };
-        Value::new(value.level(), value.grain() >> served)
+        if finish_begun && served.0.load(Relaxed) > 0 { value.begun() } else { value }
     }
 
     /// For whom the task is run.
@@ -271,21 +266,14 @@ mod tests {
     }
 
     #[test]
-    fn answered_calls_move_the_next_ones_up_within_their_level() {
+    fn an_answered_call_moves_the_next_ones_to_the_first_user_level() {
         let (context, _) = context(0x7_0000);
-        let still = context.clone();
+        assert_eq!(context.value_of_next_call(), context.value());
+        context.note_served();
+        assert_eq!(context.value_of_next_call(), context.value().begun());
+        let (still, _) = self::context(0x7_0000);
+        let still = still.finish_begun(false);
         still.note_served();
-        assert_eq!(still.value_of_next_call(), still.value(), "off unless asked for");
-        let begun = context.finish_begun(true);
-        let grains: Vec<_> = std::iter::from_fn(|| {
-            let grain = begun.value_of_next_call().grain();
-            begun.note_served();
-            Some(grain)
-        })
-        .take(25)
-        .collect();
-        assert_eq!(grains[..3], [0x7_0000, 0x3_8000, 0x1_C000]);
-        assert_eq!(grains[24], 0);
-        assert_eq!(begun.value_of_next_call().level(), begun.value().level());
+        assert_eq!(still.value_of_next_call(), still.value(), "not if this is switched off");
     }
 }

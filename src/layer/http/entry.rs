@@ -109,7 +109,7 @@ impl<C: Classify> EntryLayer<C> {
             trust: Trust::nobody(),
             exempt: Exempt::probes(),
             timeout: TIMEOUT,
-            finish_begun: false,
+            finish_begun: true,
             gatehouse: None,
             clock: Clock::system(),
             serial: Arc::default(),
@@ -146,7 +146,7 @@ impl<C: Classify> EntryLayer<C> {
         self
     }
 
-    /// Whether each task's later calls move up within their level, see [`Context::finish_begun`] (off unless changed).
+    /// Whether what was begun is finished first, see [`Context::finish_begun`] (on unless changed).
     #[must_use]
     pub const fn finish_begun(mut self, on: bool) -> Self {
         self.0.finish_begun = on;
