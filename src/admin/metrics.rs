@@ -49,6 +49,8 @@ fn describe() {
     describe_counter!("dagor_gate_refused_total", "Requests refused, by gate");
     describe_counter!("dagor_gate_would_refuse_total", "Requests that a dry run let through only because it is one");
     describe_counter!("dagor_gate_windows_total", "Windows closed, by gate");
+    describe_counter!("dagor_sample_written_total", "Requests told to the sample's file");
+    describe_counter!("dagor_sample_dropped_total", "Requests missing in the sample: slow disk, or its size limit");
     describe_counter!("dagor_policy_applied_total", "Policies that came into force after the first");
     describe_counter!("dagor_policy_refused_total", "Policies that were refused");
     describe_gauge!("dagor_policy_failing", "1 while the newest policy on disk is refused");
@@ -61,6 +63,7 @@ impl Metrics {
             self.process.collect();
             record_connections(gateway);
             record_requests(gateway);
+            record_sample(gateway);
             record_services(gateway);
             record_gate("gateway", &gateway.own_gate.snapshot());
             for (service, gate) in gateway.services.iter().zip(&gateway.gates) {
@@ -101,6 +104,13 @@ fn record_requests(gateway: &Gateway) {
             counter!("dagor_requests_total", "business" => "unknown", "outcome" => outcome.name()).absolute(total);
         }
     }
+}
+
+fn record_sample(gateway: &Gateway) {
+    let Some(sample) = gateway.sample.get() else { return };
+    let summary = sample.summary();
+    counter!("dagor_sample_written_total").absolute(summary.written);
+    counter!("dagor_sample_dropped_total").absolute(summary.dropped);
 }
 
 fn record_services(gateway: &Gateway) {

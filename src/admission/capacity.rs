@@ -13,8 +13,9 @@
 //! **Patience.** A backlog is no overload. At 95 % of the capacity chance alone piles up a hundred requests now and then,
 //! and they go by themselves; a backlog that the rates explain (more arrives than μ) does not. So how much backlog is
 //! allowed and how fast it has to go is drawn between two settings by that evidence: wide and slow where the rates say
-//! that all fits, tight and fast where they say that it cannot. Both are counted in requests and in time: time is what
-//! matters at 100,000 requests/s, chance at 5.
+//! that all fits, tight and fast where they say that it cannot. How much is chance follows from how arrivals and
+//! completions vary ([`Dispersion`](super::dispersion::Dispersion)), so that the same settings serve even work and bursts,
+//! 5 requests/s and 100,000.
 //!
 //! **Cold start.** As long as places never ran short there is no capacity to speak of, and the gate stays open.
 //!
@@ -35,15 +36,16 @@ use super::{
     rates::{Division, LevelRates},
 };
 
-/// The backlog that is allowed when the rates explain it: enough that the places hardly ever run dry between two windows,
-/// in requests and beyond the target delay.
-const TIGHT_REQUESTS: f64 = 12.0;
+/// The backlog that is allowed when the rates explain it: so many standard deviations of what chance does to it between
+/// two corrections, so that the places hardly ever run dry.
+const TIGHT_DEVIATIONS: f64 = 2.0;
 /// In how many seconds, or requests if that takes longer, such a backlog has to go.
 const TIGHT_SECONDS: f64 = 0.25;
 const TIGHT_REQUESTS_TO_GO: f64 = 30.0;
-/// The backlog that is allowed when the rates do not explain it, in requests and in multiples of the target delay.
-const WIDE_REQUESTS: f64 = 60.0;
+/// The backlog that is allowed when the rates do not explain it: in multiples of the target delay, and in requests for
+/// each unit of dispersion (chance piles up twice as much where calls come in pairs).
 const WIDE_TARGETS: f64 = 10.0;
+const WIDE_REQUESTS: f64 = 30.0;
 /// In how many seconds such a backlog has to go.
 const WIDE_SECONDS: f64 = 2.0;
 /// So many standard deviations of the rates above the capacity are full evidence of overload.
@@ -51,8 +53,9 @@ const EVIDENT: f64 = 3.0;
 /// The first stretch of a model that leaves places free, and the largest.
 const FIRST_STRETCH: f64 = 0.05;
 const LARGEST_STRETCH: f64 = 0.5;
-/// Below this share of a window with all places taken, places count as free.
+/// Below this share of a window with all places taken, places count as free, if no more than so many requests wait.
 const FREE: f64 = 0.7;
+const FEW: f64 = 6.0;
 
 /// Tracks capacity and rates. One default setting serves 5 requests/s and 500,000.
 #[derive(Debug)]
@@ -88,7 +91,8 @@ impl Stretch {
     fn on_window(&mut self, stats: &WindowStats<'_>) {
         let refuses = stats.cut != Cut::OPEN && !stats.frozen;
         let free = stats.limited_seconds < FREE * stats.elapsed.as_secs_f64();
-        if refuses && free && stats.backlog.wanted < TIGHT_REQUESTS / 2.0 * stats.mean_cost {
+        let request = stats.throughput.mean_cost().unwrap_or(1.0);
+        if refuses && free && stats.backlog.wanted < FEW * request {
             self.factor *= 1.0 + self.step;
             self.step = (self.step * 2.0).min(LARGEST_STRETCH);
         } else {
@@ -102,7 +106,7 @@ impl Controller for CapacityTracker {
         let elapsed = stats.elapsed.as_secs_f64();
         self.rates.observe(stats.offered, stats.costs, elapsed, stats.cut);
         self.stretch.on_window(stats);
-        let division = match stats.capacity {
+        let division = match stats.throughput.per_second() {
             None => Division { cut: Cut::OPEN, floors: [0; PRIORITIES] },
             Some(capacity) => self.rates.divide(self.wanted(capacity, stats), capacity, stats.shares),
         };
@@ -118,25 +122,29 @@ impl Controller for CapacityTracker {
 impl CapacityTracker {
     /// How much cost per second the next window may let in.
     fn wanted(&self, capacity: f64, stats: &WindowStats<'_>) -> f64 {
-        let request = stats.mean_cost;
-        let (evidence, target) = (self.evidence(capacity), stats.target.as_secs_f64());
+        let request = stats.throughput.mean_cost().unwrap_or(1.0);
+        let dispersion = self.rates.dispersion() + stats.throughput.dispersion();
+        let evidence = self.evidence(capacity, dispersion, stats);
         let between = |wide: f64, tight: f64| wide + evidence * (tight - wide);
+
+        let tight_seconds = TIGHT_SECONDS.max(TIGHT_REQUESTS_TO_GO * request / capacity);
+        let seconds = between(WIDE_SECONDS.max(tight_seconds), tight_seconds);
+        // What independent steps pile up that are worked off within a time (an Ornstein-Uhlenbeck process).
+        let deviation = (dispersion * capacity / request * tight_seconds / 2.0).sqrt() * request;
+        let target = stats.target.as_secs_f64() * capacity;
         let allowed = between(
-            WIDE_TARGETS * target * capacity + WIDE_REQUESTS * request,
-            target * capacity + TIGHT_REQUESTS * request,
+            WIDE_TARGETS * target + WIDE_REQUESTS * dispersion * request,
+            target.max(TIGHT_DEVIATIONS * deviation),
         );
-        let slowest = TIGHT_REQUESTS_TO_GO * request / capacity;
-        let seconds = between(WIDE_SECONDS, TIGHT_SECONDS).max(slowest);
-        let backlog = stats.backlog.wanted;
-        let correction = (allowed - backlog) / seconds;
-        let base = if stats.stalled { 0.0 } else { capacity };
-        ((base + correction) * self.stretch.factor).max(0.0)
+        let base = if stats.throughput.is_stalled() { 0.0 } else { capacity };
+        ((base + (allowed - stats.backlog.wanted) / seconds) * self.stretch.factor).max(0.0)
     }
 
     /// How sure it is that more arrives than can be done, 0 to 1.
-    fn evidence(&self, capacity: f64) -> f64 {
-        let surplus = (self.rates.total() - capacity) / capacity;
-        let chance = (1.0 / self.rates.evidence().max(1.0)).sqrt();
+    fn evidence(&self, capacity: f64, dispersion: f64, stats: &WindowStats<'_>) -> f64 {
+        let surplus = self.rates.total() / capacity - 1.0;
+        let (arrived, completed) = (self.rates.evidence().max(1.0), stats.throughput.evidence().max(1.0));
+        let chance = (dispersion * (1.0 / arrived + 1.0 / completed)).sqrt();
         (surplus / (EVIDENT * chance)).clamp(0.0, 1.0)
     }
 }

@@ -25,7 +25,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     CapacityTracker, ControllerKind, Cut, DagorV3, capacity::Floors, cells::PRIORITIES, places::Backlog,
-    share::MinimumShare,
+    share::MinimumShare, throughput::Throughput,
 };
 
 /// What happened in a window. The slices have one entry for each level.
@@ -49,12 +49,8 @@ pub struct WindowStats<'a> {
     pub target: Duration,
     /// What waits now.
     pub backlog: Backlog,
-    /// Cost completed per second while all places were taken, once known; learnt over many windows.
-    pub capacity: Option<f64>,
-    /// All places are taken and nothing has been completed for much longer than usual.
-    pub stalled: bool,
-    /// What a completed request cost in the mean.
-    pub mean_cost: f64,
+    /// What was completed while all places were taken, learnt over many windows.
+    pub throughput: Throughput,
     /// For how many seconds of the window all places were taken.
     pub limited_seconds: f64,
     /// What business priorities get in any case.

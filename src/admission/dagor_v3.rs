@@ -74,7 +74,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::admission::{Backlog, Level, Value};
+    use crate::admission::{Backlog, Level, Value, throughput::Throughput};
 
     /// A window in which `arrivals` (level index, count) met `cut`.
     fn window(cut: Cut, overloaded: bool, arrivals: &[(usize, u32)]) -> Cut {
@@ -100,9 +100,7 @@ mod tests {
             costs: &[],
             target: Duration::from_millis(20),
             backlog: Backlog::default(),
-            capacity: None,
-            stalled: false,
-            mean_cost: 1.0,
+            throughput: Throughput::default(),
             limited_seconds: 0.0,
             shares: &[],
             frozen: other < own,

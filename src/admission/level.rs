@@ -88,6 +88,13 @@ impl Value {
         Level((self.0 >> GRAIN_BITS) as u16)
     }
 
+    /// The value of a task's later calls, once one of its calls was served: at the first user level of its business, so that
+    /// what was begun is finished. A cut that moves near the task's own value would otherwise refuse it half-way, and
+    /// what it was served would be wasted. No other business is passed.
+    pub const fn begun(self) -> Self {
+        Self::new(Level::new(self.level().business(), 0), self.grain())
+    }
+
     /// The position within the level, 19 bits.
     pub const fn grain(self) -> u32 {
         self.0 & GRAIN_MASK
@@ -187,6 +194,14 @@ mod tests {
                 assert!(!cut.admits(Value::new(Level::from_index(index + 1), 0)), "{level}");
             }
         }
+    }
+
+    #[test]
+    fn a_begun_task_stands_first_in_its_own_business() {
+        let value = Value::new(Level::new(7, 99), 5);
+        assert_eq!(value.begun(), Value::new(Level::new(7, 0), 5));
+        assert_eq!(value.begun().begun(), value.begun());
+        assert!(value.begun() > Value::new(Level::new(6, 127), u32::MAX));
     }
 
     #[test]

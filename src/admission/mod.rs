@@ -19,6 +19,7 @@ pub mod controller;
 pub mod cost;
 pub mod dagor_v3;
 pub mod detector;
+pub mod dispersion;
 pub mod drain;
 pub mod dry_run;
 pub mod fenwick;

@@ -106,7 +106,7 @@ impl<T> Places<T> {
     /// The next that leaves the line because a place is free: it goes on, or its time has passed.
     pub fn grant(&mut self, now: Timestamp, gate: &Gate, shard: usize) -> Option<Settled<T>> {
         let free = self.in_flight < self.places;
-        let best = if free { self.line.take_next() } else { None };
+        let best = if free { self.line.take_next(now) } else { None };
         let Some(left) = best else {
             self.line.observe(now);
             self.note_limit(now, gate, shard);
@@ -138,7 +138,7 @@ impl<T> Places<T> {
 
     /// Takes out everything that waits.
     pub fn take_all(&mut self, now: Timestamp, gate: &Gate, shard: usize) -> Vec<Left<T>> {
-        let all: Vec<_> = std::iter::from_fn(|| self.line.take_next()).collect();
+        let all: Vec<_> = std::iter::from_fn(|| self.line.take_next(now)).collect();
         all.iter().for_each(|left| gate.sample(shard, now.since(left.ticket.arrived)));
         self.line.review(now, gate.effective_cut(), gate.patience());
         self.line.observe(now);

@@ -40,8 +40,11 @@ impl Ticket {
     }
 
     fn has_waited(&self, now: Timestamp, patience: Duration) -> bool {
-        let waited = now.since(self.arrived);
-        waited >= patience || waited >= self.deadline.since(now)
+        now.since(self.arrived) >= patience || self.is_half_over(now)
+    }
+
+    fn is_half_over(&self, now: Timestamp) -> bool {
+        now.since(self.arrived) >= self.deadline.since(now)
     }
 
     const fn unwanted(&self, wanted: bool) -> u64 {
@@ -86,6 +89,8 @@ pub struct Line<T> {
 /// One turn in so many belongs to a request that has waited long. The others suffice for the best: what almost fits is
 /// a small part of the traffic.
 const OVERDUE_TURN: u32 = 4;
+/// The same once half of its time has passed.
+const URGENT_TURN: u32 = 2;
 
 impl<T> Line<T> {
     /// An empty line of at most `capacity` requests; with 0 nothing ever waits.
@@ -135,9 +140,11 @@ impl<T> Line<T> {
 
     /// Takes the next request out: the best one, or from time to time one that has waited long. The caller looks at its
     /// deadline and says with [`Line::dispatched`] if it goes on.
-    pub fn take_next(&mut self) -> Option<Left<T>> {
+    pub fn take_next(&mut self, now: Timestamp) -> Option<Left<T>> {
         self.turn = self.turn.wrapping_add(1);
-        if self.turn.is_multiple_of(OVERDUE_TURN) {
+        let oldest = self.overdue.last().and_then(|(_, position)| self.waiting.get(position));
+        let urgent = oldest.is_some_and(|(ticket, _)| ticket.is_half_over(now));
+        if self.turn.is_multiple_of(if urgent { URGENT_TURN } else { OVERDUE_TURN }) {
             while let Some((_, position)) = self.overdue.pop() {
                 if let Some(left) = self.leave(position) {
                     return Some(left);
@@ -250,7 +257,7 @@ mod tests {
     }
 
     fn drained(mut line: Line<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| line.take_next().map(|left| left.item)).collect()
+        std::iter::from_fn(|| line.take_next(NOW).map(|left| left.item)).collect()
     }
 
     #[test]
@@ -299,7 +306,7 @@ mod tests {
         for step in 0..=16 {
             line.join(NOW + MILLI * 10 * step, ticket(9), step).unwrap();
             line.join(NOW + MILLI * 10 * step, ticket(9), step).unwrap();
-            line.take_next().unwrap();
+            line.take_next(NOW).unwrap();
             line.dispatched();
             line.observe(NOW + MILLI * 10 * step);
         }

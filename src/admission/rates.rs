@@ -7,6 +7,7 @@
 
 use super::{
     cells::PRIORITIES,
+    dispersion::Dispersion,
     level::{Cut, GRAIN_BITS, LEVELS, USER_LEVELS},
     share::MinimumShare,
 };
@@ -18,9 +19,12 @@ const SHORTEST_MEMORY: f64 = 1.0;
 const LONGEST_MEMORY: f64 = 12.0;
 /// The fresh measure that is held against the memory, in seconds.
 const FRESH_SECONDS: f64 = 0.25;
-/// A change is a difference of so many standard deviations of independent arrivals. Calls of one task come in bundles,
-/// so that chance is somewhat larger.
+/// A change is a difference of so many standard deviations.
 const CHANGE: f64 = 4.5;
+/// Bounds of what is believed of the dispersion of arrivals: independent ones have 1, and calls of one task come in
+/// bundles.
+const LEAST_DISPERSION: f64 = 1.0;
+const MOST_DISPERSION: f64 = 30.0;
 /// In how many seconds the memory of what stays away above the cut fades to a third.
 const FADING_SECONDS: f64 = 3.0;
 
@@ -35,6 +39,8 @@ pub struct LevelRates {
     memory: Halves,
     fresh: Halves,
     fresh_seconds: f64,
+    /// Of the arrivals below the cut.
+    dispersion: Dispersion,
 }
 
 /// Requests below and above the cut.
@@ -70,6 +76,7 @@ impl LevelRates {
             memory: Halves::default(),
             fresh: Halves::default(),
             fresh_seconds: 0.0,
+            dispersion: Dispersion::new(LEAST_DISPERSION),
         }
     }
 
@@ -85,12 +92,13 @@ impl LevelRates {
         self.fresh.above += window.above;
         self.fresh_seconds = self.fresh_seconds * keep + elapsed;
         let (below, above) = self.keep(elapsed);
-        self.decay(whole, below, above);
         if below == 0.0 {
             (self.fresh, self.fresh_seconds, self.seconds) = (window, elapsed, 0.0);
         } else {
+            self.dispersion.observe(window.below, self.memory.below / self.seconds * elapsed);
             self.seconds *= below;
         }
+        self.decay(whole, below, above);
         self.seconds += elapsed;
         self.memory.below += window.below;
         self.memory.above += window.above;
@@ -105,6 +113,11 @@ impl LevelRates {
     /// The requests that the rates are known from.
     pub fn evidence(&self) -> f64 {
         self.memory.below + self.memory.above
+    }
+
+    /// The variance of the arrivals below the cut over their mean.
+    pub fn dispersion(&self) -> f64 {
+        self.dispersion.within(LEAST_DISPERSION, MOST_DISPERSION)
     }
 
     /// The cut that lets `wanted` cost per second through, down to a point inside the level at its edge, and what more the
@@ -175,9 +188,10 @@ impl LevelRates {
         if self.seconds <= 0.0 {
             return (0.0, 0.0);
         }
+        let dispersion = self.dispersion();
         let deviation = |fresh: f64, memory: f64| {
             let expected = memory / self.seconds * self.fresh_seconds;
-            (fresh - expected) / (expected + 1.0).sqrt()
+            (fresh - expected) / (expected * dispersion + 1.0).sqrt()
         };
         let below = deviation(self.fresh.below, self.memory.below);
         let above = deviation(self.fresh.above, self.memory.above);

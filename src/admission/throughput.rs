@@ -5,6 +5,8 @@
 //! that chance is small. What contradicts the memory beyond chance replaces it. A standstill is not learnt: it is shown
 //! at once ([`Throughput::is_stalled`]), and whoever works on afterwards usually is as fast as before.
 
+use super::dispersion::Dispersion;
+
 /// Completions in the memory: chance then moves the estimate by about 3 %.
 const REMEMBERED: f64 = 1000.0;
 /// The memory holds at least this much time at the limit, in seconds, so that the phases of a batch do not show.
@@ -13,18 +15,23 @@ const REMEMBERED_SECONDS: f64 = 2.0;
 const FRESH: f64 = 60.0;
 /// The fresh measure holds at least this many seconds.
 const FRESH_SECONDS: f64 = 0.2;
-/// A contradiction is a difference of so many standard deviations, for exponential service times.
+/// A contradiction is a difference of so many standard deviations.
 const CONTRADICTION: f64 = 4.0;
+/// Bounds of what is believed of the dispersion of completions: even ones are never quite even, and tails that are heavier
+/// would make everything look like chance.
+const LEAST_DISPERSION: f64 = 0.3;
+const MOST_DISPERSION: f64 = 30.0;
 /// Nothing completed in a time in which so many should have: that is no chance.
 const STANDSTILL: f64 = 12.0;
 /// Completions from which there is an estimate at all.
 const ENOUGH: f64 = 8.0;
 
 /// An estimate of how much can be completed per second; unknown until places ran short for a while.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Throughput {
     memory: Measure,
     fresh: Measure,
+    dispersion: Dispersion,
     /// The last window contradicted the memory.
     doubted: bool,
     /// Time at the limit since the last completion, in seconds.
@@ -56,6 +63,20 @@ impl Measure {
     }
 }
 
+impl Default for Throughput {
+    fn default() -> Self {
+        Self {
+            memory: Measure::default(),
+            fresh: Measure::default(),
+            // That of exponential service times, until more is known.
+            dispersion: Dispersion::new(1.0),
+            doubted: false,
+            standing: 0.0,
+            stalled: false,
+        }
+    }
+}
+
 impl Throughput {
     /// Learns from a period: in `limited_seconds` of it all places were taken, and `cost` was completed in that time by
     /// `completed` requests.
@@ -76,6 +97,7 @@ impl Throughput {
         match (self.contradicts(), self.doubted) {
             (false, _) => {
                 self.doubted = false;
+                self.dispersion.observe(more.completed, self.completions_per_second() * more.seconds);
                 self.memory.add(more, REMEMBERED, REMEMBERED_SECONDS);
             }
             // The window in which a standstill begins contradicts as well, and teaches nothing.
@@ -98,6 +120,16 @@ impl Throughput {
         (self.memory.completed >= ENOUGH).then(|| self.memory.cost / self.memory.completed)
     }
 
+    /// The variance of the completions over their mean.
+    pub fn dispersion(&self) -> f64 {
+        self.dispersion.within(LEAST_DISPERSION, MOST_DISPERSION)
+    }
+
+    /// The completions that the estimate is known from.
+    pub const fn evidence(&self) -> f64 {
+        self.memory.completed
+    }
+
     /// Whether all places are taken and nothing has been completed for much longer than usual.
     pub const fn is_stalled(&self) -> bool {
         self.stalled
@@ -105,8 +137,7 @@ impl Throughput {
 
     fn stand(&mut self, seconds: f64) {
         self.standing += seconds;
-        let rate = if self.memory.seconds > 0.0 { self.memory.completed / self.memory.seconds } else { 0.0 };
-        if self.standing * rate >= STANDSTILL {
+        if self.standing * self.completions_per_second() >= STANDSTILL * self.dispersion().max(1.0) {
             (self.stalled, self.doubted, self.fresh) = (true, false, Measure::default());
         }
     }
@@ -115,9 +146,14 @@ impl Throughput {
         if self.fresh.completed < FRESH / 2.0 || self.memory.seconds <= 0.0 {
             return false;
         }
-        let rate = self.memory.completed / self.memory.seconds;
-        let expected = rate * self.fresh.seconds;
-        (self.fresh.completed - expected).abs() > CONTRADICTION * expected.max(1.0).sqrt()
+        let expected = self.completions_per_second() * self.fresh.seconds;
+        // Evenness is no reason to doubt sooner: a service that works in beats is even until it is looked at off beat.
+        let deviation = (expected.max(1.0) * self.dispersion().max(1.0)).sqrt();
+        (self.fresh.completed - expected).abs() > CONTRADICTION * deviation
+    }
+
+    fn completions_per_second(&self) -> f64 {
+        if self.memory.seconds > 0.0 { self.memory.completed / self.memory.seconds } else { 0.0 }
     }
 }
 

@@ -55,7 +55,7 @@ impl Gateway {
         let bound = instance.and_then(|bound| Some((sticky_service(table, bound.business)?, bound.cut)));
         let told = table.claimable(connection.tier).filter_map(|business| {
             let service = table.service_of(business)?;
-            let own = self.gates[service].effective_cut();
+            let own = self.gates[service].cut_of(business.priority);
             let cut = bound.filter(|&(at, _)| at == service).map_or(own, |(_, cut)| cut.min(own));
             let resolved = resolve(cut, business.priority, connection.user_hash, since_epoch, levels, HOLD)?;
             Some(pb::ResolvedCut {

@@ -27,6 +27,7 @@ pub mod push;
 pub mod request;
 pub mod roster;
 mod run;
+pub mod sample;
 pub mod scratch;
 pub mod session;
 pub mod stack;
@@ -54,6 +55,7 @@ use self::{
     establish::millis,
     request::Table,
     roster::Roster,
+    sample::Sample,
     worker::Worker,
 };
 use crate::{
@@ -105,6 +107,8 @@ pub struct Gateway {
     pub own_gate: OwnGate,
     /// How many workers there are.
     pub workers: usize,
+    /// What the workers' samples are made from, if there is to be a sample.
+    pub sample: OnceLock<Sample>,
     running: OnceLock<Vec<Arc<Worker>>>,
     draining: AtomicBool,
     spread_ms: AtomicU32,
@@ -139,6 +143,7 @@ impl Gateway {
             gates,
             own_gate,
             workers: config.workers,
+            sample: OnceLock::new(),
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
             spread_ms: AtomicU32::new(millis(SHORTEST_SPREAD)),

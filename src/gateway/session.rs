@@ -22,6 +22,7 @@ use super::{
     presence::Presence,
     request::ClientRequest,
     roster::Member,
+    sample::Ended,
     scratch::{self, Scratch},
     stack::RequestFuture,
     transport::{LEAVE_TIME, Transport},
@@ -29,6 +30,7 @@ use super::{
 };
 use crate::{
     admission::{Cause, Cost},
+    clock::Timestamp,
     id::{BusinessCode, MessageId},
     layer::{heartbeat::Pulse, limit::Permit},
     request::{Failure, Timed},
@@ -92,6 +94,7 @@ struct InFlight {
     id: MessageId,
     business: BusinessCode,
     cost: Cost,
+    arrived: Timestamp,
     no_reply_wanted: bool,
     #[pin]
     future: RequestFuture,
@@ -102,6 +105,7 @@ struct Done {
     id: MessageId,
     business: BusinessCode,
     cost: Cost,
+    arrived: Timestamp,
     no_reply_wanted: bool,
     result: Result<super::link::Answer, Failure>,
 }
@@ -112,8 +116,8 @@ impl Future for InFlight {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Done> {
         let this = self.project();
         let result = ready!(this.future.poll(cx));
-        let (id, business, cost, no_reply_wanted) = (*this.id, *this.business, *this.cost, *this.no_reply_wanted);
-        Poll::Ready(Done { id, business, cost, no_reply_wanted, result })
+        let (id, business, cost, arrived) = (*this.id, *this.business, *this.cost, *this.arrived);
+        Poll::Ready(Done { id, business, cost, arrived, no_reply_wanted: *this.no_reply_wanted, result })
     }
 }
 
@@ -223,10 +227,11 @@ impl Session {
 
     /// Hands a resolved request to the stack and keeps its future.
     fn submit(&mut self, request: ClientRequest) {
-        let ClientRequest { id, business, no_reply_wanted, .. } = request;
+        let ClientRequest { id, business, arrived, no_reply_wanted, .. } = request;
         let cost = request.cost();
         let future = self.worker.call(request);
-        self.in_flight.get_or_insert_default().push(InFlight { id, business, cost, no_reply_wanted, future });
+        let in_flight = InFlight { id, business, cost, arrived, no_reply_wanted, future };
+        self.in_flight.get_or_insert_default().push(in_flight);
     }
 
     fn collect_answers(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {
@@ -250,8 +255,15 @@ impl Session {
         }
     }
 
-    fn count(&self, business: BusinessCode, outcome: Outcome) {
+    /// Counts how a request ended, and tells the sample if it is in it.
+    fn ended(&self, id: MessageId, business: BusinessCode, arrived: Timestamp, outcome: Outcome) {
         self.worker.counters.count(business, outcome);
+        let user = self.connection.user_hash;
+        if let Some(sample) = self.worker.sample.as_ref().filter(|sample| sample.has(user, id))
+            && let Some(rule) = self.worker.table().policy.business(business)
+        {
+            sample.tell(Ended { business: &rule.name, user, arrived, outcome }, self.worker.clock.now());
+        }
     }
 
     /// Queues the last frame and begins to leave. From here on nobody finds the connection any more.

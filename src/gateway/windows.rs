@@ -30,6 +30,7 @@ async fn tick_gates(gateway: Arc<Gateway>) {
         let now = gateway.clock.now();
         for (service, gate) in gateway.gates.iter().enumerate() {
             let backlogs = gateway.worker_list().iter().map(|worker| worker.backlog(service, now));
+            gate.set_instance_cut(gateway.instance_cut(service, now));
             gate.tick(now, Some(backlogs.fold(Backlog::default(), Backlog::join)));
         }
         gateway.own_gate.tick(now);

@@ -22,6 +22,7 @@ use super::{
     dispatch::{Dispatch, InstanceHandle},
     link::{Link, LinkConfig, LinkEvent, LinkHandle},
     request::{ClientRequest, Table},
+    sample::Sample,
     stack::{self, RequestFuture, RequestStack, ServiceStack},
     usage::Usage,
 };
@@ -57,6 +58,8 @@ pub struct Worker {
     pub counters: Counters,
     /// What its clients were served.
     pub usage: Usage,
+    /// Where requests are told that are in the sample, if there is one.
+    pub sample: Option<Sample>,
     /// Clients refused at the door that still read why.
     pub farewells: Arc<Semaphore>,
     table: ArcSwap<Table>,
@@ -78,6 +81,7 @@ impl Worker {
         let table = gateway.table();
         let counters = Counters::default();
         counters.know(table.policy.businesses.iter().map(|business| business.code));
+        let sample = gateway.sample.get().map(Sample::another);
         Arc::new(Self {
             index,
             clock: gateway.clock.clone(),
@@ -86,6 +90,7 @@ impl Worker {
             heartbeats: Heartbeats::new(),
             counters,
             usage: Usage::default(),
+            sample,
             farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
             table: ArcSwap::from_pointee(table),
             table_is_new: AtomicBool::new(false),
@@ -202,6 +207,7 @@ impl Worker {
         }
         self.deadlines.sweep(now);
         if count.is_multiple_of(HEARTBEAT_TICKS) {
+            self.sample.iter().for_each(Sample::flush);
             // Each worker does it, because each may be the only one.
             self.gateway.update_spread();
             let tolerance = self.table().policy.connections.heartbeat_tolerance;
@@ -257,6 +263,7 @@ mod tests {
             services: vec![ServiceAddresses { name: "main".to_owned(), instances: vec![NOBODY, NOBODY] }],
             policy: PolicySource::BuiltInDefault,
             priority_key: [0; 16],
+            sample: None,
         };
         let store = config.policy.open(0).unwrap();
         let home = Home { gateway: config.name.clone(), incarnation: Incarnation(1), address: String::new() };

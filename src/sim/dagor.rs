@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     admission::{
-        Admission, Backlog, Cause, Cost, CostBook, Cut, Gate, GateSettings, Refusal,
+        Admission, Backlog, Cause, Cost, CostBook, Cut, Gate, GateSettings, Refusal, Upstream,
         places::{Arrival, Places},
         queue::Ticket,
         retry_after,
@@ -64,8 +64,18 @@ impl Arrangement for Dagor {
         self.levels
     }
 
+    fn finishes_begun(&self) -> bool {
+        self.discipline == Discipline::ByLevel
+    }
+
     fn caller(&self, _seed: u64) -> Option<Box<dyn Caller>> {
-        self.callers.then(|| Box::new(CutCaller { cut: Cut::OPEN }) as Box<dyn Caller>)
+        let caller = || -> Box<dyn Caller> {
+            match self.discipline {
+                Discipline::ByLevel => Box::new(UpstreamCaller::default()),
+                Discipline::Fifo => Box::new(CutCaller { cut: Cut::OPEN }),
+            }
+        };
+        self.callers.then(caller)
     }
 }
 
@@ -214,7 +224,27 @@ fn feedback(gate: &Gate) -> Feedback {
     Feedback { cut: Some(gate.effective_cut()), ..Feedback::default() }
 }
 
-/// A caller that refuses what the service would refuse by the cut that it heard last.
+/// A caller as the gateway is one: the cut that it heard lapses, and a few calls above it pass to find out whether it still
+/// stands.
+#[derive(Debug, Default)]
+struct UpstreamCaller {
+    upstream: Upstream,
+}
+
+impl Caller for UpstreamCaller {
+    fn may_send(&mut self, now: Timestamp, call: &Call) -> Result<(), Refused> {
+        let decision = self.upstream.decide(now, call.value);
+        decision.map(|_| ()).map_err(|cut| Refused { retry_after: Some(retry_after(call.value, cut)) })
+    }
+
+    fn ended(&mut self, now: Timestamp, _call: &Call, _ended: Ended, feedback: Option<Feedback>) {
+        if let Some(cut) = feedback.and_then(|feedback| feedback.cut) {
+            self.upstream.hear(cut, now);
+        }
+    }
+}
+
+/// A caller of the paper: it refuses what the service would refuse by the cut that it heard last.
 #[derive(Debug)]
 struct CutCaller {
     cut: Cut,

@@ -170,7 +170,7 @@ impl Front for Guarded {
         if !self.has_place(behind) {
             return None;
         }
-        let Some(waiting) = self.queue.take() else {
+        let Some(waiting) = self.queue.take(now) else {
             self.queue.observe(now);
             return None;
         };

@@ -201,6 +201,11 @@ pub trait Arrangement: fmt::Debug + Send + Sync {
         UserLevels::Shifting
     }
 
+    /// Whether a task's later calls stand first in their business once one was served ([`Value::begun`]).
+    fn finishes_begun(&self) -> bool {
+        false
+    }
+
     /// What each caller asks before it sends, if this arrangement has such a side.
     fn caller(&self, _seed: u64) -> Option<Box<dyn Caller>> {
         None

@@ -14,6 +14,7 @@ pub mod rivals;
 pub mod scenario;
 pub mod search;
 pub mod table;
+pub mod trace;
 pub mod tune;
 
 pub use engine::run;

@@ -64,10 +64,10 @@ impl Queue {
     }
 
     /// The call whose turn it is.
-    pub(super) fn take(&mut self) -> Option<Waiting> {
+    pub(super) fn take(&mut self, now: Timestamp) -> Option<Waiting> {
         let taken = match &mut self.order {
             Order::Fifo { waiting, .. } => waiting.pop_front(),
-            Order::ByLevel(line) => line.take_next().map(|left| left.item),
+            Order::ByLevel(line) => line.take_next(now).map(|left| left.item),
         };
         taken.inspect(|call| self.left(call))
     }

@@ -115,15 +115,26 @@ fn businesses(report: &ScenarioReport) -> Table {
     table
 }
 
+/// A line for each expectation, and one for each load at which it was missed.
 fn verdicts(report: &ScenarioReport) -> String {
-    let line = |verdict: &Verdict| {
-        let Verdict { expectation, load, found, met } = verdict;
-        let mark = if *met { "met   " } else { "MISSED" };
-        let at = if report.swept { format!(" at {load}") } else { String::new() };
-        let found = found.as_ref().map_or_else(|| "nothing".to_owned(), exact);
-        format!("{mark}  {expectation}{at}: {found}")
+    let same = |one: &Verdict, other: &Verdict| one.expectation == other.expectation;
+    let groups = report.verdicts.chunk_by(same);
+    groups.map(|group| verdict(group, report.swept)).collect::<Vec<_>>().join("\n")
+}
+
+fn verdict(group: &[Verdict], swept: bool) -> String {
+    let found = |verdict: &Verdict| verdict.found.as_ref().map_or_else(|| "nothing".to_owned(), exact);
+    let lines = |met: bool| {
+        let mark = if met { "met   " } else { "MISSED" };
+        let line = |verdict: &Verdict| match swept {
+            true => format!("{} at {}", found(verdict), verdict.load),
+            false => found(verdict),
+        };
+        let found: Vec<_> = group.iter().filter(|verdict| verdict.met == met).map(line).collect();
+        let expectation = group.first().map_or("", |verdict| verdict.expectation.as_str());
+        (!found.is_empty()).then(|| format!("{mark}  {expectation}: {}", found.join(", ")))
     };
-    report.verdicts.iter().map(line).collect::<Vec<_>>().join("\n")
+    [lines(true), lines(false)].into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 
 /// `0.9812 ± 0.0004`

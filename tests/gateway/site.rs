@@ -93,6 +93,7 @@ impl Site {
             services: vec![ServiceAddresses { name: "main".into(), instances: vec![address] }],
             policy: PolicySource::File(path),
             priority_key: [7; 16],
+            sample: None,
         };
         let running = gateway::start(config).await.unwrap();
         let site = Self { running, instance, directory };

@@ -59,6 +59,8 @@ struct Cuts {
     own: AtomicU32,
     gateway: AtomicU32,
     manager: AtomicU32,
+    /// Refuses nothing here: what lies above it, the instances behind this gate refuse.
+    instances: AtomicU32,
     window_ends_nanos: AtomicU64,
     /// For each business priority, the value below which it passes above the gate's own cut; read on refusals only.
     floors: [AtomicU32; PRIORITIES],
@@ -130,6 +132,7 @@ impl Gate {
                 own: open(),
                 gateway: open(),
                 manager: open(),
+                instances: open(),
                 window_ends_nanos: AtomicU64::new(0),
                 floors: [const { AtomicU32::new(0) }; PRIORITIES],
             },
@@ -227,9 +230,26 @@ impl Gate {
         self.set(&self.cuts.manager, cut);
     }
 
+    /// Says what none of the instances behind this gate takes. It refuses nothing here; but letting more in than that
+    /// would fill nobody's queue and teach nothing, so the own cut does not grow while it binds.
+    pub fn set_instance_cut(&self, cut: Cut) {
+        self.cuts.instances.store(cut.bits(), Relaxed);
+    }
+
     /// The cut that refuses at present.
     pub fn effective_cut(&self) -> Cut {
         self.published().0
+    }
+
+    /// The cut that refuses requests of this business priority at present: the effective one, or a looser one up to which
+    /// a minimum share lets them through.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such priority.
+    pub fn cut_of(&self, business: u8) -> Cut {
+        let shared = load(&self.cuts.floors[usize::from(business)]).min(self.others());
+        Ord::max(self.effective_cut(), shared)
     }
 
     /// What the gate's own controller wants.
@@ -350,6 +370,11 @@ impl Gate {
 
     fn others(&self) -> Cut {
         load(&self.cuts.gateway).min(load(&self.cuts.manager))
+    }
+
+    /// Whether another cut than the own one decides what is served behind this gate.
+    fn is_bound(&self) -> bool {
+        self.others().min(load(&self.cuts.instances)) < self.own_cut()
     }
 
     /// The strictest cut is the cause: nothing changes for this value before that one moves.

@@ -110,12 +110,10 @@ impl State {
             overloaded: self.verdict.overloaded,
             target: self.settings.target,
             backlog: self.backlog,
-            capacity: self.throughput.per_second(),
-            stalled: self.throughput.is_stalled(),
-            mean_cost: self.throughput.mean_cost().unwrap_or(1.0),
+            throughput: self.throughput,
             limited_seconds: period.limited_seconds,
             shares: &self.settings.shares,
-            frozen: gate.others() < cut,
+            frozen: gate.is_bound(),
         })
     }
 

@@ -112,6 +112,32 @@ fn growth_waits_for_the_cap_to_be_lifted() {
 }
 
 #[test]
+fn growth_waits_for_the_instances_and_they_refuse_nothing_here() {
+    let gate = gate();
+    second(&gate, Timestamp::ZERO, SECOND);
+    gate.set_instance_cut(Cut::below_index(50));
+    assert!(gate.admits(value(94)));
+    second(&gate, Timestamp::ZERO + SECOND, TICK);
+    assert_eq!(gate.own_cut(), Cut::below_index(95));
+    gate.set_instance_cut(Cut::OPEN);
+    second(&gate, Timestamp::ZERO + 2 * SECOND, TICK);
+    assert_eq!(gate.own_cut(), Cut::below_index(96));
+}
+
+#[test]
+fn the_cut_of_a_business_is_where_its_requests_are_refused() {
+    let gate = gate();
+    second(&gate, Timestamp::ZERO, SECOND);
+    let floor = Cut::below_index(130);
+    gate.cuts.floors[1].store(floor.bits(), Relaxed);
+    assert_eq!((gate.cut_of(0), gate.cut_of(1)), (Cut::below_index(95), floor));
+    let decided = |index| gate.decide(0, Timestamp::ZERO, value(index), Cost::ONE);
+    assert_eq!((decided(129), decided(130).is_err(), decided(95).is_err()), (Ok(Admission::Share), true, true));
+    gate.set_manager_cap(Cut::below_index(129));
+    assert_eq!(gate.cut_of(1), Cut::below_index(129), "a minimum share is one of what others let in");
+}
+
+#[test]
 fn new_settings_keep_the_cut() {
     let gate = gate();
     second(&gate, Timestamp::ZERO, SECOND);

@@ -139,7 +139,7 @@ impl Session {
         match self.resolve(frame, batch)? {
             Ok(request) => self.submit(request),
             Err(reason) => {
-                self.count(business, Outcome::Failed(reason));
+                self.ended(id, business, batch.now, Outcome::Failed(reason));
                 self.refuse(id, business, reason, scratch);
             }
         }

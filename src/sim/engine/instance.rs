@@ -23,6 +23,7 @@ pub(super) struct Instance {
     busy: usize,
     in_flight: usize,
     workers: usize,
+    threads: Option<usize>,
     /// How much work a worker has done since the beginning, as a function of time.
     work: Profile,
     /// What the gate decided in the present window.
@@ -38,13 +39,14 @@ impl Instance {
             busy: 0,
             in_flight: 0,
             workers: settings.workers,
+            threads: settings.threads,
             work: speed(settings, number),
             window: Window::default(),
         }
     }
 
     pub(super) fn behind(&self) -> Behind {
-        Behind { in_flight: self.in_flight, workers: self.workers }
+        Behind { in_flight: self.in_flight, workers: self.places() }
     }
 
     /// Calls waiting and in flight.
@@ -54,7 +56,12 @@ impl Instance {
 
     pub(super) fn set_workers(&mut self, workers: usize) {
         self.workers = workers;
-        self.front.set_workers(workers);
+        self.front.set_workers(self.places());
+    }
+
+    /// How many calls may be in flight, as far as a front can see.
+    fn places(&self) -> usize {
+        self.threads.unwrap_or(self.workers)
     }
 
     /// Puts a call in flight; returns when it will be done, if a worker is free for it.

@@ -87,6 +87,9 @@ impl World<'_> {
         }
         instance.window.at(now, instance.front.cut());
         let entered = instance.front.arrive(now, key, &call, instance.behind());
+        if matches!(entered, Entered::RefusedAtTheGate(_) | Entered::RefusedByTheQueue(_)) {
+            self.recorder.refused_on_arrival(self.tasks[state.task as usize].created);
+        }
         if !matches!(entered, Entered::RefusedAtTheGate(_)) {
             instance.window.admitted_at_the_gate(call.value);
             self.recorder.admitted(now);

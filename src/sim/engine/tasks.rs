@@ -104,8 +104,9 @@ impl World<'_> {
                 (parent.call.deadline, parent.attempt, parent.call.cost)
             }
         };
+        let begun = self.finishes_begun && (task.served > 0 || matches!(owner, Owner::Call(_)));
         let call = Call {
-            value: task.value,
+            value: if begun { task.value.begun() } else { task.value },
             business: task.business,
             user: task.user,
             task: task.number,

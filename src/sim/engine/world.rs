@@ -33,9 +33,11 @@ pub(super) struct World<'s> {
     pub(super) scenario: &'s Scenario,
     pub(super) seed: u64,
     pub(super) agenda: Agenda,
-    pub(super) streams: Vec<Stream>,
+    pub(super) streams: Vec<Stream<'s>>,
     pub(super) users: Population,
     pub(super) levels: UserLevels,
+    /// Whether later calls of a task stand first in their business.
+    pub(super) finishes_begun: bool,
     pub(super) tasks: Slab<Task>,
     pub(super) task_number: u64,
     /// Tasks that have not ended.
@@ -59,7 +61,7 @@ impl<'s> World<'s> {
         for (index, service) in scenario.services.iter().enumerate() {
             first_instance.push(instances.len());
             let setup = Setup {
-                workers: service.workers,
+                workers: service.threads.unwrap_or(service.workers),
                 process_expired: service.process_expired,
                 businesses: scenario.businesses.len(),
             };
@@ -75,6 +77,7 @@ impl<'s> World<'s> {
             streams: streams(scenario, load, seed),
             users: Population::new(scenario, seed),
             levels: arrangement.user_levels(),
+            finishes_begun: arrangement.finishes_begun(),
             tasks: Slab::new(),
             task_number: 0,
             tasks_open: 0,

@@ -1,13 +1,14 @@
 //! What was written becomes what is meant: references, ranges, rates in terms of the saturation, no circles of calls.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{
-    Arrivals, Business, Calls, SUBJECT, Scenario, Service, Source,
+    Business, Calls, SUBJECT, Scenario, Service, Source,
     business::{self, BusinessText},
     controllers, expect,
     profile::Profile,
-    read::{Rate, RateChange, RatesText, checked, rates},
+    read::{Rate, RateChange, RatesText, checked},
+    replay::{self, TrafficText},
     saturation,
     service::{CallsText, ServiceText},
 };
@@ -26,26 +27,45 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Levels of services below each other.
 const DEEPEST: usize = 8;
 
-/// Makes a scenario of its file.
-pub(super) fn scenario(sources: &Sources, name: &str) -> Result<Scenario, Faults> {
+/// Makes a scenario of its file; other files are looked for in `folder`.
+pub(super) fn scenario(sources: &Sources, name: &str, folder: &Path) -> Result<Scenario, Faults> {
     let files = parse(sources).map_err(|faults| faults.of(SUBJECT))?;
     let notes = Notes::default();
-    let scenario = files.first().and_then(|file| read(Table::root(&notes, 0, file.get_ref()), &notes, name));
+    let scenario = files.first().and_then(|file| read(Table::root(&notes, 0, file.get_ref()), &notes, name, folder));
     notes.faults.into_inner().into_result(sources).map_err(|faults| faults.of(SUBJECT))?;
     Ok(scenario.expect("where something is missing there is a fault"))
 }
 
-/// Every key that a scenario may hold, found by reading this text, which should hold every table.
-#[cfg(test)]
-pub(super) fn asked(text: &str) -> Vec<String> {
-    let sources = Sources::from_text("every key", text);
-    let files = parse(&sources).expect("sound syntax");
+/// Every table that a scenario may hold.
+const EVERY_TABLE: &str = r#"
+controllers = [{ kind = "none" }]
+[traffic]
+change = [{}]
+[entry]
+[users]
+tier = [{}]
+[[client]]
+[[service]]
+change = [{}]
+pause = [{}]
+call = [{}]
+[[business]]
+change = [{}]
+call = [{}]
+[[expect]]
+"#;
+
+/// Every key that a scenario may hold, such as `service.pause.at`: what the reader asks for in every table. Of
+/// controllers only what all of them have.
+pub fn known_keys() -> Vec<String> {
+    let sources = Sources::from_text("every table", EVERY_TABLE);
+    let files = parse(&sources).expect("a test reads it");
     let notes = Notes::default();
-    read(Table::root(&notes, 0, files[0].get_ref()), &notes, "every key");
+    read(Table::root(&notes, 0, files[0].get_ref()), &notes, "every table", Path::new(""));
     notes.asked.into_inner().into_iter().collect()
 }
 
-fn read(mut root: Table<'_>, notes: &Notes, file_name: &str) -> Option<Scenario> {
+fn read(mut root: Table<'_>, notes: &Notes, file_name: &str, folder: &Path) -> Option<Scenario> {
     let name = root.text("name").map_or_else(|| file_name.to_owned(), |at| at.value);
     let description = root.text("description").map_or_else(String::new, |at| at.value);
     let (duration, warmup, seeds) = (root.duration("duration"), root.duration("warmup"), root.whole("seeds"));
@@ -54,8 +74,8 @@ fn read(mut root: Table<'_>, notes: &Notes, file_name: &str) -> Option<Scenario>
     let services: Vec<_> = root.tables("service").into_iter().map(|table| ServiceText::read(table, notes)).collect();
     let businesses: Vec<_> =
         root.tables("business").into_iter().map(|table| BusinessText::read(table, notes)).collect();
-    let (traffic, arrivals) = traffic(root.table("traffic"), notes);
-    let users = business::users(root.table("users"), notes);
+    let traffic = TrafficText::read(root.table("traffic"), notes);
+    let mut users = business::users(root.table("users"), traffic.trace.is_some(), notes);
     let clients = business::clients(root.tables("client"), notes);
     let entry = business::entry(root.table("entry"), notes);
     let expectations: Vec<_> = root.tables("expect").into_iter().map(expect::ExpectText::read).collect();
@@ -65,14 +85,18 @@ fn read(mut root: Table<'_>, notes: &Notes, file_name: &str) -> Option<Scenario>
     let services: Vec<_> = services.into_iter().collect::<Option<_>>()?;
     let businesses: Vec<_> = businesses.into_iter().collect::<Option<_>>()?;
     let services = connect_services(services, notes)?;
-    let businesses = Businesses { services: &services, notes }.connect(businesses, &traffic)?;
+    let businesses = Businesses { services: &services, notes }.connect(businesses, traffic.is_shared())?;
     let sweep_values = sweep.as_ref().map_or_else(|| vec![1.0], |at| at.value.clone());
     if let Some(At { place, .. }) = sweep.as_ref().filter(|at| at.value.is_empty() || at.value.iter().any(|v| *v < 0.0))
     {
         notes.faults.borrow_mut().add(place, "a sweep is one factor or more, none below 0");
     }
     let expectations = expect::resolve(expectations, &contenders, &businesses, notes);
-    let (duration, warmup) = times(&duration, &warmup, notes);
+    let highest = sweep_values.iter().copied().fold(0.0, f64::max);
+    let trace = traffic.trace.as_ref();
+    let replay = trace.and_then(|trace| trace.open(folder, &businesses, highest, &mut users, notes));
+    let default = replay.as_ref().map_or(DEFAULT_DURATION, |replay| replay::duration(replay));
+    let (duration, warmup) = times(&duration, default, &warmup, notes);
     let per_task = saturation::of_mix(&services, &businesses);
     Some(Scenario {
         name,
@@ -85,8 +109,9 @@ fn read(mut root: Table<'_>, notes: &Notes, file_name: &str) -> Option<Scenario>
         swept: sweep.is_some(),
         services,
         businesses,
-        traffic: profile(&traffic, per_task, notes),
-        arrivals,
+        traffic: profile(&traffic.rates, per_task, notes),
+        arrivals: traffic.arrivals,
+        replay,
         users,
         clients,
         entry,
@@ -94,9 +119,14 @@ fn read(mut root: Table<'_>, notes: &Notes, file_name: &str) -> Option<Scenario>
     })
 }
 
-fn times(duration: &Option<At<Duration>>, warmup: &Option<At<Duration>>, notes: &Notes) -> (Duration, Duration) {
+fn times(
+    duration: &Option<At<Duration>>,
+    default: Duration,
+    warmup: &Option<At<Duration>>,
+    notes: &Notes,
+) -> (Duration, Duration) {
     checked(notes, |check| {
-        let total = check.duration(duration, Duration::from_millis(100)..=LONGEST, DEFAULT_DURATION);
+        let total = check.duration(duration, Duration::from_millis(100)..=LONGEST, default);
         let before = check.duration(warmup, Duration::ZERO..=LONGEST, Duration::ZERO);
         check.contradiction(before < total, &[warmup.as_ref().map(|at| &at.place)], || {
             let (before, total) = (format_duration(before), format_duration(total));
@@ -104,16 +134,6 @@ fn times(duration: &Option<At<Duration>>, warmup: &Option<At<Duration>>, notes: 
         });
         (total, before)
     })
-}
-
-fn traffic(table: Option<Table<'_>>, notes: &Notes) -> (RatesText, Arrivals) {
-    let Some(mut table) = table else { return (RatesText { rate: None, changes: Vec::new() }, Arrivals::Poisson) };
-    let rates = rates(&mut table);
-    let arrivals = table.text("arrivals");
-    table.require(&["rate"]);
-    table.finish();
-    let known = [("poisson", Arrivals::Poisson), ("even", Arrivals::Even)];
-    (rates, checked(notes, |check| check.word(&arrivals, "kind of arrivals", &known, Arrivals::Poisson)))
 }
 
 /// The rate over time; its multiples are of `saturation` tasks per second.
@@ -204,7 +224,7 @@ struct Businesses<'a> {
 
 impl Businesses<'_> {
     /// One business for everything if none is written.
-    fn connect(&self, texts: Vec<BusinessText>, traffic: &RatesText) -> Option<Vec<Business>> {
+    fn connect(&self, texts: Vec<BusinessText>, shared: bool) -> Option<Vec<Business>> {
         if self.services.is_empty() {
             return None;
         }
@@ -228,7 +248,7 @@ impl Businesses<'_> {
             if text.rates.rate.is_some() {
                 let alone = saturation::of_business(self.services, &business);
                 business.source = Source::Own(profile(&text.rates, alone, self.notes));
-            } else if traffic.rate.is_none() {
+            } else if !shared {
                 let message = format!("`{}` has no rate, and there is none in `[traffic]`", business.name);
                 self.notes.faults.borrow_mut().add(&text.name.place, message);
             }
