@@ -20,7 +20,7 @@ use axum::{
 use dagor::{
     admission::PriorityKey,
     clock::Clock,
-    layer::http::{CallLayer, Claim, EntryLayer, Gatehouse, GatehouseSettings, Parts},
+    layer::http::{CallLayer, Claim, EntryLayer, Gatehouse, GatehouseSettings, Parts, PlaceHandle},
 };
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -44,9 +44,13 @@ async fn forward(State((upstream, address)): State<(Upstream, SocketAddr)>, mut 
         Ok(uri) => *request.uri_mut() = uri,
         Err(_) => return StatusCode::BAD_REQUEST.into_response(),
     }
-    match upstream.oneshot(request).await {
-        Ok(response) => response.into_response(),
-        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    // The upstream works on when the client is gone, so the place is kept until it has answered.
+    let place = request.extensions().get().and_then(PlaceHandle::keep);
+    let call = tokio::spawn(async move { (upstream.oneshot(request).await, place) });
+    match call.await {
+        Ok((Ok(response), _place)) => response.into_response(),
+        Ok((Err(error), _place)) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 

@@ -30,15 +30,14 @@
 //! **Other cuts.** While another cut is stricter, this gate's may fall but not rise.
 
 use super::{
-    cells::PRIORITIES,
-    controller::{Controller, WindowStats},
+    controller::{Controller, Decision, WindowStats},
     level::Cut,
     rates::{Division, LevelRates},
 };
 
 /// The backlog that is allowed when the rates explain it: so many standard deviations of what chance does to it between
 /// two corrections, so that the places hardly ever run dry.
-const TIGHT_DEVIATIONS: f64 = 2.0;
+const TIGHT_DEVIATIONS: f64 = 1.6;
 /// In how many seconds, or requests if that takes longer, such a backlog has to go.
 const TIGHT_SECONDS: f64 = 0.25;
 const TIGHT_REQUESTS_TO_GO: f64 = 30.0;
@@ -50,6 +49,8 @@ const WIDE_REQUESTS: f64 = 30.0;
 const WIDE_SECONDS: f64 = 2.0;
 /// So many standard deviations of the rates above the capacity are full evidence of overload.
 const EVIDENT: f64 = 3.0;
+/// What waits stays in line up to so much of what fits: more than a cut trembles by.
+const KEPT: f64 = 1.25;
 /// The first stretch of a model that leaves places free, and the largest.
 const FIRST_STRETCH: f64 = 0.05;
 const LARGEST_STRETCH: f64 = 0.5;
@@ -58,21 +59,11 @@ const FREE: f64 = 0.7;
 const FEW: f64 = 6.0;
 
 /// Tracks capacity and rates. One default setting serves 5 requests/s and 500,000.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CapacityTracker {
     rates: LevelRates,
     stretch: Stretch,
-    floors: Floors,
 }
-
-impl Default for CapacityTracker {
-    fn default() -> Self {
-        Self { rates: LevelRates::new(), stretch: Stretch::default(), floors: [0; PRIORITIES] }
-    }
-}
-
-/// Up to which value a business priority passes although the cut does not let it, by its minimum share.
-pub type Floors = [u32; PRIORITIES];
 
 /// How far the model is stretched because it left places free.
 #[derive(Debug)]
@@ -102,20 +93,15 @@ impl Stretch {
 }
 
 impl Controller for CapacityTracker {
-    fn on_window(&mut self, stats: &WindowStats<'_>) -> Cut {
-        let elapsed = stats.elapsed.as_secs_f64();
-        self.rates.observe(stats.offered, stats.costs, elapsed, stats.cut);
+    fn on_window(&mut self, stats: &WindowStats<'_>) -> Decision {
+        self.rates.observe(stats.offered, stats.costs, stats.elapsed.as_secs_f64(), stats.cut);
         self.stretch.on_window(stats);
-        let division = match stats.throughput.per_second() {
-            None => Division { cut: Cut::OPEN, floors: [0; PRIORITIES] },
-            Some(capacity) => self.rates.divide(self.wanted(capacity, stats), capacity, stats.shares),
-        };
-        self.floors = division.floors;
-        if stats.frozen { division.cut.min(stats.cut) } else { division.cut }
-    }
-
-    fn floors(&self) -> Floors {
-        self.floors
+        let Some(capacity) = stats.throughput.per_second() else { return Decision::plain(Cut::OPEN) };
+        let wanted = self.wanted(capacity, stats);
+        let Division { cut, floors } = self.rates.divide(wanted, capacity, stats.shares);
+        let keep = self.rates.divide(wanted.max(capacity) * KEPT, capacity, stats.shares).cut.max(cut);
+        let cut = if stats.frozen { cut.min(stats.cut) } else { cut };
+        Decision { cut, keep, floors }
     }
 }
 

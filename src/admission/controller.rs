@@ -24,8 +24,8 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    CapacityTracker, ControllerKind, Cut, DagorV3, capacity::Floors, cells::PRIORITIES, places::Backlog,
-    share::MinimumShare, throughput::Throughput,
+    CapacityTracker, ControllerKind, Cut, DagorV3, cells::PRIORITIES, places::Backlog, share::MinimumShare,
+    throughput::Throughput,
 };
 
 /// What happened in a window. The slices have one entry for each level.
@@ -75,15 +75,32 @@ fn total(counts: &[u32]) -> u64 {
     counts.iter().map(|&count| u64::from(count)).sum()
 }
 
+/// What a controller decides for the next window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decision {
+    /// What is below it is let in.
+    pub cut: Cut,
+    /// What waits already stays in line below this one, which is never stricter than the cut: a cut trembles, and what was
+    /// let in for good reason should not be turned away for the trembling.
+    pub keep: Cut,
+    /// Up to which value each business priority passes above the cut, by its minimum share; zero for none.
+    pub floors: Floors,
+}
+
+/// One value for each business priority.
+pub type Floors = [u32; PRIORITIES];
+
+impl Decision {
+    /// A cut for all that arrives and all that waits.
+    pub const fn plain(cut: Cut) -> Self {
+        Self { cut, keep: cut, floors: [0; PRIORITIES] }
+    }
+}
+
 /// Moves a gate's cut.
 pub trait Controller: fmt::Debug + Send {
-    /// The cut for the next window.
-    fn on_window(&mut self, stats: &WindowStats<'_>) -> Cut;
-
-    /// Up to which value each business priority passes above that cut, by its minimum share; zero for none.
-    fn floors(&self) -> Floors {
-        [0; PRIORITIES]
-    }
+    /// What holds in the next window.
+    fn on_window(&mut self, stats: &WindowStats<'_>) -> Decision;
 }
 
 impl ControllerKind {

@@ -7,7 +7,7 @@
 
 use super::{
     Cut,
-    controller::{Controller, WindowStats},
+    controller::{Controller, Decision, WindowStats},
     level::LEVELS,
 };
 
@@ -21,14 +21,14 @@ const BETA: f64 = 0.01;
 pub struct DagorV3;
 
 impl Controller for DagorV3 {
-    fn on_window(&mut self, stats: &WindowStats<'_>) -> Cut {
-        if stats.overloaded {
+    fn on_window(&mut self, stats: &WindowStats<'_>) -> Decision {
+        Decision::plain(if stats.overloaded {
             stricter(stats)
         } else if stats.frozen {
             stats.cut
         } else {
             looser(stats)
-        }
+        })
     }
 }
 
@@ -90,21 +90,23 @@ mod tests {
                 admitted[index] += count;
             }
         }
-        DagorV3.on_window(&WindowStats {
-            cut: own,
-            offered: &offered,
-            admitted: &admitted,
-            elapsed: Duration::from_secs(1),
-            queuing: Duration::ZERO,
-            overloaded,
-            costs: &[],
-            target: Duration::from_millis(20),
-            backlog: Backlog::default(),
-            throughput: Throughput::default(),
-            limited_seconds: 0.0,
-            shares: &[],
-            frozen: other < own,
-        })
+        DagorV3
+            .on_window(&WindowStats {
+                cut: own,
+                offered: &offered,
+                admitted: &admitted,
+                elapsed: Duration::from_secs(1),
+                queuing: Duration::ZERO,
+                overloaded,
+                costs: &[],
+                target: Duration::from_millis(20),
+                backlog: Backlog::default(),
+                throughput: Throughput::default(),
+                limited_seconds: 0.0,
+                shares: &[],
+                frozen: other < own,
+            })
+            .cut
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use super::{Gate, all};
 use crate::{
     admission::{
-        Backlog, Controller, Cut, GateMode, GateSettings, Tally, WindowStats,
+        Backlog, Controller, GateMode, GateSettings, Tally, WindowStats,
         cells::{Decided, Period, Seen, Shard},
+        controller::Decision,
         detector::{Detector, Verdict},
         dry_run::VirtualQueue,
         throughput::Throughput,
@@ -87,8 +88,8 @@ impl State {
         Some(self.throughput.per_second()? / self.throughput.mean_cost()?)
     }
 
-    /// Judges the window that ends now. Returns the own cut for the next one.
-    pub(super) fn close_window(&mut self, elapsed: Duration, backlog: Option<Backlog>, gate: &Gate) -> Cut {
+    /// Judges the window that ends now. Returns what holds in the next one.
+    pub(super) fn close_window(&mut self, elapsed: Duration, backlog: Option<Backlog>, gate: &Gate) -> Decision {
         let (decided, mut period) = self.count(&gate.shards, elapsed);
         if !self.watched.is_empty() {
             // What the watched gates let through was served by this process in the same window.

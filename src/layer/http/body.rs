@@ -9,8 +9,7 @@ use std::{
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::context::Context;
-use crate::layer::Place;
+use super::{context::Context, kept::SharedPlace};
 
 /// The body of the responses of these layers; that of a refusal is empty. Where a body goes on calling other services,
 /// it does so in its request's [`Context`].
@@ -20,7 +19,7 @@ pub struct HeldBody<B> {
     #[pin]
     inner: Option<B>,
     context: Option<Context>,
-    place: Option<Place>,
+    place: Option<SharedPlace>,
 }
 
 impl<B> HeldBody<B> {
@@ -35,7 +34,7 @@ impl<B> HeldBody<B> {
 
 impl<B: Body> HeldBody<B> {
     /// Holds the place until `inner` ends, which may be now: nobody polls a body that is empty.
-    pub(super) fn holding(inner: B, context: Context, mut place: Option<Place>) -> Self {
+    pub(super) fn holding(inner: B, context: Context, mut place: Option<SharedPlace>) -> Self {
         if inner.is_end_stream() {
             complete(&mut place);
         }
@@ -43,7 +42,7 @@ impl<B: Body> HeldBody<B> {
     }
 }
 
-fn complete(place: &mut Option<Place>) {
+fn complete(place: &mut Option<SharedPlace>) {
     if let Some(place) = place.take() {
         place.complete();
     }

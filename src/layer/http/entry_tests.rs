@@ -7,7 +7,7 @@ use crate::{
     admission::{Cause, Cut, Level},
     layer::{
         http::{
-            Driver, GatehouseSettings, Origin, Signer, SigningKey, Verifier,
+            Driver, GatehouseSettings, Origin, PlaceHandle, Signer, SigningKey, Verifier,
             sign::Signed,
             testing::{Frames, Server, next_frame},
         },
@@ -149,6 +149,27 @@ fn dropping_the_future_or_an_inner_error_releases_the_place() {
     assert_eq!((site.in_flight(), site.gatehouse.queue().waiting()), (1, 0));
     drop(running);
     assert_eq!(site.in_flight(), 0);
+}
+
+#[test]
+fn a_kept_place_outlives_the_caller_but_not_the_answer() {
+    let mut site = site();
+    let keep = |site: &Site| site.server.latest().0.extensions.get().and_then(PlaceHandle::keep);
+    site.server.never_answers = true;
+    let mut abandoned = site.get("/a");
+    assert!(abandoned.poll().is_pending());
+    let kept = keep(&site);
+    drop(abandoned);
+    assert_eq!(site.in_flight(), 1);
+    drop(kept);
+    assert_eq!(site.in_flight(), 0);
+    assert!(keep(&site).is_none(), "it is free already");
+    site.server.never_answers = false;
+    site.server.answer_with(Frames::of([Ok("a")]));
+    let mut body = answered(site.get("/b").poll()).into_body();
+    let kept = keep(&site);
+    assert_eq!(next_frame(&mut body), Poll::Ready(Some(true)));
+    assert_eq!((site.in_flight(), kept.is_some()), (0, true));
 }
 
 #[test]

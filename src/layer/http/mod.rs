@@ -23,6 +23,7 @@ mod entry;
 mod exempt;
 mod gatehouse;
 pub mod header;
+mod kept;
 mod refuse;
 mod run;
 pub mod sign;
@@ -38,6 +39,7 @@ pub use downstream::Downstream;
 pub use entry::{Classify, Entry, EntryLayer};
 pub use exempt::Exempt;
 pub use gatehouse::{Driver, Gatehouse, GatehouseSettings, ROUND};
+pub use kept::{KeptPlace, PlaceHandle};
 pub use sign::{KeyError, Signer, SigningKey, Verifier};
 pub use trust::Trust;
 

@@ -14,11 +14,12 @@ use tower_service::Service;
 use super::{
     body::HeldBody,
     context::{Context, Scoped},
+    kept::SharedPlace,
 };
 use crate::{
     admission::{Cost, Refusal, Value},
     clock::Timestamp,
-    layer::{Place, Placed},
+    layer::Placed,
     request::{Prioritized, Timed},
 };
 
@@ -80,7 +81,10 @@ where
     }
 
     fn call(&mut self, placed: Placed<Incoming<B>>) -> Self::Future {
-        Running::new(&mut self.0, placed.request, Some(placed.place))
+        let place = SharedPlace::new(placed.place);
+        let mut incoming = placed.request;
+        incoming.request.extensions_mut().insert(place.handle());
+        Running::new(&mut self.0, incoming, Some(place))
     }
 }
 
@@ -112,11 +116,11 @@ pub(super) struct Running<F> {
     #[pin]
     inner: Scoped<F>,
     context: Context,
-    place: Option<Place>,
+    place: Option<SharedPlace>,
 }
 
 impl<F> Running<F> {
-    fn new<S, B>(service: &mut S, Incoming { context, request }: Incoming<B>, place: Option<Place>) -> Self
+    fn new<S, B>(service: &mut S, Incoming { context, request }: Incoming<B>, place: Option<SharedPlace>) -> Self
     where
         S: Service<Request<B>, Future = F>,
     {
