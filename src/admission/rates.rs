@@ -110,6 +110,12 @@ impl LevelRates {
         self.rate(self.costs.iter().map(|&cost| f64::from(cost)).sum())
     }
 
+    /// Cost per second at the levels that a cut admits, whole or in part.
+    pub fn below(&self, cut: Cut) -> f64 {
+        let levels = (cut.whole_levels() + 1).min(LEVELS);
+        self.rate(self.costs[..levels].iter().map(|&cost| f64::from(cost)).sum())
+    }
+
     /// The requests that the rates are known from.
     pub fn evidence(&self) -> f64 {
         self.memory.below + self.memory.above
