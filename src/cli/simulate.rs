@@ -1,7 +1,7 @@
-//! `dagor simulate`: scenario files in, tables and JSON out.
+//! `dagor simulate`: scenario files in, tables, JSON and a page of plots out.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -13,6 +13,7 @@ use super::{Error, at_least_one, policy};
 use crate::sim::{
     compare::{Job, compare},
     controllers::{self, Contender},
+    html::{self, Origin},
     report::Report,
     scenario::Scenario,
     table,
@@ -28,6 +29,7 @@ use crate::sim::{
   dagor simulate tests/scenarios --quick                    every scenario of a directory, one seed each
   dagor simulate step.toml --controllers dagor-v3,none      only these, whatever the file says
   dagor simulate step.toml --seeds 3 --json > report.json   three seeds, everything as JSON
+  dagor simulate tests/scenarios --html report.html         tables and plots in one file for a browser
   dagor simulate tests/scenarios --check                    exit code 1 if an expectation is missed")]
 pub struct Args {
     /// Scenario files, or directories with scenarios in their *.toml files.
@@ -51,6 +53,9 @@ pub struct Args {
     /// Write the whole report as one JSON object to standard output.
     #[arg(long)]
     json: bool,
+    /// Write the whole report with plots to this file, as one HTML page that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// Runs the scenarios and prints what was found.
@@ -60,10 +65,14 @@ pub struct Args {
 /// If a file has a fault, or an expectation is missed and `--check` was given.
 pub fn run(args: Args) -> Result<(), Error> {
     let jobs = args.jobs()?;
+    let page = args.html.as_deref().map(|file| Page::begin(file, &args, &jobs)).transpose()?;
     let bar = progress(&jobs);
     let report = compare(&jobs, &|| bar.inc(1));
     bar.finish_and_clear();
     print(&report, args.json).map_err(|error| Error::failed(format_args!("cannot write the report: {error}")))?;
+    if let Some(page) = page {
+        page.finish(&report)?;
+    }
     let missed = report.scenarios.iter().flat_map(|scenario| &scenario.verdicts).filter(|verdict| !verdict.met).count();
     if args.check && missed > 0 {
         let plural = if missed == 1 { "" } else { "s" };
@@ -73,6 +82,18 @@ pub fn run(args: Args) -> Result<(), Error> {
 }
 
 impl Args {
+    /// A command that finds the same.
+    fn command(&self) -> String {
+        let mut words = vec!["dagor simulate".to_owned()];
+        words.extend(self.scenarios.iter().map(|path| quoted(&path.display().to_string())));
+        words.push(format!("--seed {}", self.seed));
+        words.extend(self.seeds.map(|seeds| format!("--seeds {seeds}")));
+        words.extend(self.quick.then(|| "--quick".to_owned()));
+        let controllers = self.controllers.join(",");
+        words.extend((!controllers.is_empty()).then(|| format!("--controllers {}", quoted(&controllers))));
+        words.join(" ")
+    }
+
     fn jobs(&self) -> Result<Vec<Job>, Error> {
         let (mut jobs, mut faulty) = (Vec::new(), Vec::new());
         for file in self.files()? {
@@ -135,8 +156,45 @@ impl Args {
     }
 }
 
+/// The HTML report while the runs take place: what cannot be written is known before, not after them.
+struct Page {
+    name: String,
+    file: File,
+    command: String,
+    texts: Vec<String>,
+}
+
+impl Page {
+    fn begin(path: &Path, args: &Args, jobs: &[Job]) -> Result<Self, Error> {
+        let name = path.display().to_string();
+        // An older report stays until there is a new one.
+        let opened = File::options().write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|error| Error::usage(format_args!("--html {name}: {error}")))?;
+        let text = |job: &Job| {
+            fs::read_to_string(&job.file).map_err(|error| Error::usage(format_args!("{}: {error}", job.file)))
+        };
+        Ok(Self { name, file, command: args.command(), texts: jobs.iter().map(text).collect::<Result<_, _>>()? })
+    }
+
+    fn finish(mut self, report: &Report) -> Result<(), Error> {
+        let page = html::render(report, &Origin { command: &self.command, texts: &self.texts });
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(page.as_bytes()));
+        written.map_err(|error| Error::failed(format_args!("cannot write {}: {error}", self.name)))
+    }
+}
+
 fn is_toml(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "toml")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |character: char| character.is_alphanumeric() || "/._-,+=:@".contains(character);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// How far it is, on standard error, if that is a terminal.

@@ -6,6 +6,7 @@ pub mod controllers;
 pub mod dagor;
 mod engine;
 pub mod guard;
+pub mod html;
 pub mod measure;
 mod none;
 pub mod report;
