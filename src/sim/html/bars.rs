@@ -2,7 +2,7 @@
 
 use super::{
     axis::Axis,
-    chart::{BOTTOM, Decimal, LEFT, RIGHT, figure, legend, svg, y_axis, y_of},
+    frame::{BOTTOM, Decimal, LEFT, RIGHT, figure, legend, svg, y_axis, y_of},
     markup::Markup,
     palette::Look,
 };

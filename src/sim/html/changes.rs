@@ -122,13 +122,13 @@ impl Zoom {
         after.filter(|point| (self.from..=self.to).contains(&point.x)).map(Some).collect()
     }
 
-    /// Where the line is when goodput has settled.
+    /// The first point of the line at which goodput has settled.
     fn mark(&self, outcome: &Outcome, settled: &Settled, points: &[Option<Point>]) -> Option<(Point, String)> {
         if !settled.settled || settled.settled_s > self.to {
             return None;
         }
         let near = points.iter().flatten().find(|point| point.x >= settled.settled_s)?;
         let title = format!("{} settled after {}", outcome.controller, Unit::Seconds.with_unit(settled.settled_s));
-        Some((Point::new(settled.settled_s, near.y), title))
+        Some((*near, title))
     }
 }

@@ -4,16 +4,17 @@
 //! neither the reader's light or dark setting nor the switches of the legend, and it has neither titles per mark nor
 //! texts for those who cannot see.
 
-use super::{axis::Axis, markup::Markup, number::Unit, palette::Look};
+use std::fmt::Display;
 
-/// The size of a plot in its own unit, about a pixel.
+use super::{
+    axis::Axis,
+    frame::{BOTTOM, Decimal, HEIGHT, LEFT, RIGHT, TOP, figure, legend, svg, y_axis, y_of},
+    markup::Markup,
+    palette::Look,
+};
+
+/// The width of a plot in its own unit, about a pixel.
 const WIDTH: f64 = 540.0;
-const HEIGHT: f64 = 300.0;
-/// What is kept free around the data for titles and ticks.
-pub(super) const LEFT: f64 = 54.0;
-pub(super) const RIGHT: f64 = 14.0;
-pub(super) const TOP: f64 = 36.0;
-pub(super) const BOTTOM: f64 = 46.0;
 
 /// A plot of lines.
 #[derive(Clone, Debug)]
@@ -138,14 +139,14 @@ impl Chart {
             Guide::Across(at, label) => {
                 let y = self.y_of(*at);
                 svg.void("path", &[("class", &"guide"), ("d", &format_args!("M{LEFT} {y:.1}H{right}"))]);
-                let place: [(_, &dyn std::fmt::Display); 3] =
+                let place: [(_, &dyn Display); 3] =
                     [("class", &"label end"), ("x", &(right - 2.0)), ("y", &Decimal(y - 3.0))];
                 svg.line("text", &place, label);
             }
             Guide::Up(at, label) => {
                 let x = self.x_of(*at);
                 svg.void("path", &[("class", &"guide"), ("d", &format_args!("M{x:.1} {TOP}V{bottom:.1}"))]);
-                let place: [(_, &dyn std::fmt::Display); 3] =
+                let place: [(_, &dyn Display); 3] =
                     [("class", &"label"), ("x", &Decimal(x - 1.0)), ("y", &(TOP - 5.0))];
                 svg.line("text", &place, label);
             }
@@ -185,8 +186,7 @@ impl Chart {
 
     fn marker(&self, group: &mut Markup, point: Point, look: Look, title: &str) {
         let place = format!("translate({:.1} {:.1})", self.x_of(point.x), self.y_of(point.y));
-        let attributes: [(_, &dyn std::fmt::Display); 3] =
-            [("class", &"mark"), ("d", &look.shape()), ("transform", &place)];
+        let attributes: [(_, &dyn Display); 3] = [("class", &"mark"), ("d", &look.shape()), ("transform", &place)];
         group.element("path", &attributes, |path| path.line("title", &[], title));
     }
 
@@ -231,61 +231,4 @@ impl Chart {
     fn y_of(&self, value: f64) -> f64 {
         y_of(&self.y, value)
     }
-}
-
-/// A coordinate with one decimal.
-pub(super) struct Decimal(pub(super) f64);
-
-impl std::fmt::Display for Decimal {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{:.1}", self.0)
-    }
-}
-
-/// Where a value lies from the top of a plot.
-pub(super) fn y_of(axis: &Axis, value: f64) -> f64 {
-    HEIGHT - BOTTOM - axis.place(value) * (HEIGHT - TOP - BOTTOM)
-}
-
-/// The lines across, their labels, and the title above them.
-pub(super) fn y_axis(svg: &mut Markup, axis: &Axis, right: f64) {
-    for (at, label) in &axis.ticks {
-        let y = y_of(axis, *at);
-        svg.void("path", &[("class", &"grid"), ("d", &format_args!("M{LEFT} {y:.1}H{right}"))]);
-        svg.line("text", &[("class", &"end"), ("x", &(LEFT - 7.0)), ("y", &Decimal(y + 4.0))], label);
-    }
-    let unit = if axis.unit == Unit::Percent { ", %" } else { "" };
-    svg.line("text", &[("class", &"title"), ("x", &2.0), ("y", &13.0)], format_args!("{}{unit}", axis.title));
-}
-
-/// A plot's frame: what it is called, what it shows, the picture.
-pub(super) fn figure(page: &mut Markup, title: &str, about: &str, wide: bool, inside: impl FnOnce(&mut Markup)) {
-    let class = if wide { "plot wide" } else { "plot" };
-    page.element("figure", &[("class", &class)], |figure| {
-        figure.element("figcaption", &[], |caption| {
-            caption.line("h4", &[], title);
-            caption.line("p", &[], about);
-        });
-        inside(figure);
-    });
-}
-
-/// A picture of this width, with a description for those who cannot see it.
-pub(super) fn svg(page: &mut Markup, width: f64, description: &str, inside: impl FnOnce(&mut Markup)) {
-    let size = format!("0 0 {width} {HEIGHT}");
-    let attributes: [(_, &dyn std::fmt::Display); 4] =
-        [("xmlns", &"http://www.w3.org/2000/svg"), ("viewBox", &size), ("role", &"img"), ("aria-label", &description)];
-    page.element("svg", &attributes, inside);
-}
-
-/// Which line is whose.
-pub(super) fn legend<'n>(page: &mut Markup, entries: impl Iterator<Item = (String, &'n str)>) {
-    page.element("ul", &[("class", &"legend")], |list| {
-        for (class, name) in entries {
-            list.element("li", &[("class", &class)], |entry| {
-                entry.element("span", &[("class", &"swatch")], |_| ());
-                entry.text(name);
-            });
-        }
-    });
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     admission::level::{LEVELS, Level},
     sim::{
-        measure::Series,
+        measure::{Metric, Series},
         report::{BusinessInfo, Outcome},
     },
 };
@@ -23,13 +23,17 @@ const FEWEST_POINTS: usize = 40;
 /// A point stands for at least so many tasks where the run is long enough; fewer jump about by chance alone.
 const TASKS_PER_POINT: f64 = 50.0;
 const MOST_BUSINESSES: usize = 6;
-/// The cut's axis goes this far beyond what the least important business can have.
-const CUT_HEADROOM: f64 = 1.08;
+/// The cut's axis goes this far beyond the levels that the businesses have.
+const CUT_MARGIN: f64 = 0.08;
+/// Nobody notices shorter waits than this.
+const LEAST_MILLIS: f64 = 1.0;
 
 /// All plots over time.
 pub(super) fn draw(page: &mut Markup, scene: &Scene<'_>, palette: &Palette) {
     let Some(first) = scene.outcomes().first() else { return };
-    let courses = Courses { scene, palette, step: Steps::of(&first.series) };
+    let offered = &first.series.offered_per_s;
+    let rate = offered.iter().sum::<f64>() / offered.len().max(1) as f64;
+    let courses = Courses { scene, palette, step: Steps::for_rate(&first.series, rate) };
     courses.succeeded(&first.series).draw(page);
     courses.cut().draw(page);
     courses.admitted().draw(page);
@@ -42,12 +46,12 @@ pub(super) fn draw(page: &mut Markup, scene: &Scene<'_>, palette: &Palette) {
 pub(super) struct Steps(usize);
 
 impl Steps {
-    /// So that points are neither too many nor made of too few tasks.
-    fn of(series: &Series) -> Self {
-        let steps = series.offered_per_s.len();
-        let tasks = series.offered_per_s.iter().sum::<f64>() * series.step_s / steps.max(1) as f64;
+    /// So that points are neither too many nor made of too few tasks, if so many tasks arrive per second.
+    fn for_rate(series: &Series, tasks_per_s: f64) -> Self {
+        let entries = series.offered_per_s.len();
+        let tasks = tasks_per_s * series.step_s;
         let steady = if tasks > 0.0 { (TASKS_PER_POINT / tasks).ceil() as usize } else { 1 };
-        Self(steady.min(steps / FEWEST_POINTS).max(steps.div_ceil(MOST_POINTS)).max(1))
+        Self(steady.min(entries / FEWEST_POINTS).max(entries.div_ceil(MOST_POINTS)).max(1))
     }
 
     /// One entry becomes one point.
@@ -91,29 +95,23 @@ struct Courses<'a> {
 impl Courses<'_> {
     fn succeeded(&self, any: &Series) -> Chart {
         let mut lines = self.means(|series| some(&series.succeeded_per_s));
-        lines.insert(0, self.offered(any));
-        self.chart(
-            "Tasks that succeed",
-            "Per second, by when they did, beside those that arrive",
-            "Tasks/s",
-            Unit::Rate,
-            lines,
-        )
-    }
-
-    fn offered(&self, any: &Series) -> Line {
-        let points = self.step.means(any.step_s, some(&any.offered_per_s).into_iter());
-        Line { name: "offered".to_owned(), kind: Kind::Reference, points, marks: Vec::new() }
+        let offered = self.step.means(any.step_s, some(&any.offered_per_s).into_iter());
+        lines.insert(0, Line { name: "offered".to_owned(), kind: Kind::Reference, points: offered, marks: Vec::new() });
+        let y = Axis::from_zero("Tasks/s", Unit::Rate, values(&lines));
+        self.chart("Tasks that succeed", "Per second, by when they did, beside those that arrive", y, lines)
     }
 
     fn admitted(&self) -> Chart {
         let lines = self.means(|series| some(&series.admitted_per_s));
-        self.chart("Calls that gates let pass", "Per second, at all services", "Calls/s", Unit::Rate, lines)
+        let y = Axis::from_zero("Calls/s", Unit::Rate, values(&lines));
+        self.chart("Calls that gates let pass", "Per second, at all services", y, lines)
     }
 
     fn queuing(&self) -> Chart {
         let lines = self.means(|series| series.queuing_ms.clone());
-        self.chart("Queuing time", "Mean of the calls that leave a queue", "Milliseconds", Unit::Millis, lines)
+        let noticed: Vec<_> = values(&lines).map(|millis| millis.max(LEAST_MILLIS)).collect();
+        let y = Axis::fitting("Milliseconds", Unit::Millis, noticed.into_iter());
+        self.chart("Queuing time", "Mean of the calls that leave a queue", y, lines)
     }
 
     /// Business by business, the most important first.
@@ -122,40 +120,40 @@ impl Courses<'_> {
             return;
         }
         for (index, business) in self.scene.businesses().into_iter().take(MOST_BUSINESSES) {
-            let lines = self.means(|series| series.success.get(index).cloned().unwrap_or_default());
-            let mut chart = self.chart(
-                &format!("Success of {}", business.name),
-                "Tasks answered in time, by when they arrived",
-                "",
-                Unit::Percent,
-                lines,
-            );
-            chart.y = Axis::share("Success rate");
-            chart.draw(page);
+            let lines = self.lines(Kind::Plain, |outcome| {
+                let rate = outcome.estimate(Metric::OfferedRate, Some(index)).map_or(0.0, |estimate| estimate.mean);
+                let success = outcome.series.success.get(index).cloned().unwrap_or_default();
+                Steps::for_rate(&outcome.series, rate).means(outcome.series.step_s, success.into_iter())
+            });
+            let title = format!("Success of {}", business.name);
+            self.chart(&title, "Tasks answered in time, by when they arrived", Axis::share("Success rate"), lines)
+                .draw(page);
         }
     }
 
-    /// In the scale of the businesses: what lies above the least important one is the same as open.
+    /// In the scale of the businesses: what lies beyond the least important one is the same as open.
     fn cut(&self) -> Chart {
-        let lines =
-            self.lines(Kind::Stepped, |step, series| step.lasts(series.step_s, series.cut_level.iter().copied()));
+        let lines = self.lines(Kind::Stepped, |outcome| {
+            self.step.lasts(outcome.series.step_s, outcome.series.cut_level.iter().copied())
+        });
         let businesses = &self.scene.report.businesses;
-        let least = businesses.iter().map(|business| business.priority).max().unwrap_or_default();
-        let top = (level_after(least) * CUT_HEADROOM).min(LEVELS as f64);
+        let priorities = || businesses.iter().map(|business| business.priority);
+        let first = Level::new(priorities().min().unwrap_or_default(), 0).index() as f64;
+        let last = level_after(priorities().max().unwrap_or_default());
+        let margin = (last - first) * CUT_MARGIN;
+        let (low, high) = ((first - margin).max(0.0), (last + margin).min(LEVELS as f64));
         let about = "The strictest gate's, as the number of levels that it admits; at the upper edge it admits all";
-        let mut chart = self.chart("The cut", about, "", Unit::Count, lines);
-        chart.y = Axis::linear("Levels admitted", Unit::Count, 0.0, top);
+        let mut chart = self.chart("The cut", about, Axis::linear("Levels admitted", Unit::Count, low, high), lines);
         chart.guides.extend(guides(businesses));
         chart
     }
 
-    fn chart(&self, title: &str, about: &str, axis: &str, unit: Unit, lines: Vec<Line>) -> Chart {
-        let values: Vec<_> = lines.iter().flat_map(|line| &line.points).flatten().map(|point| point.y).collect();
+    fn chart(&self, title: &str, about: &str, y: Axis, lines: Vec<Line>) -> Chart {
         Chart {
             title: format!("{title} over time{}", self.scene.at()),
             about: about.to_owned(),
             x: Axis::linear("Seconds", Unit::Seconds, 0.0, self.scene.report.duration_s),
-            y: Axis::fitting(axis, unit, values.into_iter()),
+            y,
             guides: self.warmup(),
             lines,
         }
@@ -167,20 +165,24 @@ impl Courses<'_> {
     }
 
     fn means(&self, values: impl Fn(&Series) -> Vec<Option<f64>>) -> Vec<Line> {
-        self.lines(Kind::Plain, |step, series| step.means(series.step_s, values(series).into_iter()))
+        self.lines(Kind::Plain, |outcome| self.step.means(outcome.series.step_s, values(&outcome.series).into_iter()))
     }
 
-    fn lines(&self, kind: impl Fn(Look) -> Kind, points: impl Fn(Steps, &Series) -> Vec<Option<Point>>) -> Vec<Line> {
+    fn lines(&self, kind: impl Fn(Look) -> Kind, points: impl Fn(&Outcome) -> Vec<Option<Point>>) -> Vec<Line> {
         let line = |outcome: &Outcome| Line {
             name: outcome.controller.clone(),
             kind: kind(self.palette.look(&outcome.controller)),
-            points: points(self.step, &outcome.series),
+            points: points(outcome),
             marks: Vec::new(),
         };
         let mut lines: Vec<_> = self.scene.outcomes().iter().map(line).collect();
         lines.retain(|line| line.points.iter().any(Option::is_some));
         lines
     }
+}
+
+fn values(lines: &[Line]) -> impl Iterator<Item = f64> {
+    lines.iter().flat_map(|line| &line.points).flatten().map(|point| point.y)
 }
 
 /// The number of levels up to the last one of this priority.

@@ -15,8 +15,10 @@ mod axis;
 mod bars;
 mod changes;
 mod chart;
+mod columns;
 mod courses;
 mod details;
+mod frame;
 mod groups;
 mod markup;
 mod number;
@@ -27,6 +29,7 @@ mod sweep;
 mod tests;
 
 use self::{
+    columns::{Better, figure_cell, is_best},
     markup::Markup,
     number::Unit,
     palette::Palette,
@@ -139,11 +142,20 @@ fn contents_row(row: &mut Markup, index: usize, scene: &Scene<'_>, palette: &Pal
         cell.line("a", &[("href", &format_args!("#scenario-{}", index + 1))], &scene.report.name);
     });
     row.line("td", &[], scene.expectations());
+    let goodput = |controller: &String| {
+        let outcome = scene.outcomes().iter().find(|outcome| outcome.controller == *controller)?;
+        outcome.figures.get(&Metric::Goodput)
+    };
+    let all = palette.controllers().iter().filter_map(goodput);
     for controller in palette.controllers() {
-        let outcome = scene.outcomes().iter().find(|outcome| outcome.controller == *controller);
-        let goodput = outcome.and_then(|outcome| outcome.figures.get(&Metric::Goodput));
-        let text = goodput.map_or_else(|| "–".to_owned(), |goodput| Unit::Ratio.estimate(goodput));
-        row.line("td", &[("class", &palette.look(controller).class())], text);
+        let class = palette.look(controller).class();
+        match goodput(controller) {
+            Some(found) => {
+                let best = is_best(found, all.clone(), Better::More);
+                figure_cell(row, &class, &Unit::Ratio.estimate(found), best);
+            }
+            None => row.line("td", &[("class", &class)], "–"),
+        }
     }
 }
 

@@ -20,7 +20,11 @@ const COLOURS: [(&str, &str); 8] = [
     ("#382d31", "#c89478"),
 ];
 /// Each colour comes with each of these before a look is used twice.
-const DASHES: [(&str, &str); 3] = [("none", "solid"), ("7 4", "dashed"), ("2 4", "dotted")];
+const DASHES: [Dash; 3] = [
+    Dash { line: "none", border: "solid", fill: 1.0 },
+    Dash { line: "7 4", border: "dashed", fill: 0.5 },
+    Dash { line: "2 4", border: "dotted", fill: 0.15 },
+];
 const LOOKS: usize = COLOURS.len() * DASHES.len();
 /// Outlines of markers, around the middle.
 const SHAPES: [&str; 4] = [
@@ -29,6 +33,14 @@ const SHAPES: [&str; 4] = [
     "M0 -5l5 5l-5 5l-5 -5Z",
     "M0 -4.8l4.8 8.4h-9.6Z",
 ];
+
+/// How lines, the samples of the legend and bars are drawn.
+struct Dash {
+    line: &'static str,
+    border: &'static str,
+    /// How opaque the inside of a bar is.
+    fill: f64,
+}
 
 /// The look of each controller of a report.
 #[derive(Clone, Debug, Default)]
@@ -83,13 +95,28 @@ pub(super) fn sheet() -> String {
     let mut sheet = String::new();
     for look in 0..LOOKS {
         let (light, dark) = COLOURS[look % COLOURS.len()];
-        let (dash, border) = DASHES[look / COLOURS.len()];
+        let Dash { line, border, fill } = DASHES[look / COLOURS.len()];
         let _infallible = writeln!(
             sheet,
-            ".k{look} {{ --ink: light-dark({light}, {dark}); --dash: {dash}; --border: {border}; }}\n\
+            ".k{look} {{ --ink: light-dark({light}, {dark}); --dash: {line}; --border: {border}; --fill: {fill}; }}\n\
              body:has(#k{look}:not(:checked)) .k{look}:not(.switch) {{ display: none; }}\n\
              figure:has(li.k{look}:hover) .data:not(.k{look}) {{ opacity: 0.12; }}"
         );
     }
     sheet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_are_told_apart_until_all_are_used() {
+        let looks: Vec<_> = (0..LOOKS).map(|look| (COLOURS[look % COLOURS.len()], look / COLOURS.len())).collect();
+        for (index, look) in looks.iter().enumerate() {
+            assert!(!looks[..index].contains(look), "{look:?}");
+        }
+        let sheet = sheet();
+        assert!(sheet.contains(".k0 {") && sheet.contains(&format!(".k{} {{", LOOKS - 1)));
+    }
 }

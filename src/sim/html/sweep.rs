@@ -10,7 +10,10 @@ use super::{
     palette::Palette,
     scene::Scene,
 };
-use crate::sim::{measure::Metric, report::Outcome};
+use crate::sim::{
+    measure::Metric,
+    report::{BusinessInfo, Outcome},
+};
 
 /// More businesses than these make more plots than anyone looks at.
 const MOST_BUSINESSES: usize = 6;
@@ -56,7 +59,6 @@ pub(super) fn draw(page: &mut Markup, scene: &Scene<'_>, palette: &Palette) {
         sweep.figure(title, about.to_owned(), axis, &reading).draw(page);
     }
     sweep.businesses(page);
-    sweep.calls(page);
 }
 
 fn comma_unit(unit: Unit) -> String {
@@ -167,26 +169,12 @@ impl Sweep<'_> {
             return;
         }
         for (index, business) in self.scene.businesses().into_iter().take(MOST_BUSINESSES) {
-            let about = format!("Tasks of {} answered in time; priority {}", business.name, business.priority);
+            let BusinessInfo { name, priority, calls } = business;
+            let calls = super::calls_text(*calls);
+            let about = format!("Tasks of {name} answered in time; priority {priority}, {calls}");
             let reading = |outcome: &Outcome| estimated(outcome, Metric::SuccessRate, Some(index));
             self.figure(&format!("Success of {}", business.name), about, Axis::share("Success rate"), &reading)
                 .draw(page);
-        }
-    }
-
-    fn calls(&self, page: &mut Markup) {
-        let groups: Vec<_> = self.scene.outcomes().first().map_or(&[][..], |outcome| &outcome.by_calls).to_vec();
-        if groups.len() < 2 {
-            return;
-        }
-        for group in groups {
-            let about = "All calls of a task must be answered in time for it to succeed".to_owned();
-            let reading = |outcome: &Outcome| {
-                let own = outcome.by_calls.iter().find(|other| other.calls == group.calls)?;
-                Some((own.success_rate, None))
-            };
-            let title = format!("Success of tasks with {}", super::calls_text(group.calls));
-            self.figure(&title, about, Axis::share("Success rate"), &reading).draw(page);
         }
     }
 }
