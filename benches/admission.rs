@@ -8,7 +8,7 @@ use std::{
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dagor::{
-    admission::{Cut, Gate, GateSettings, Level, PriorityKey, Value},
+    admission::{Cost, Cut, Gate, GateSettings, Level, PriorityKey, Value},
     clock::Timestamp,
     id::MessageId,
 };
@@ -49,7 +49,7 @@ fn decide(c: &mut Criterion) {
     for (name, business) in [("admit", 3), ("refuse", 9)] {
         let gate = gate();
         let work = |worker: usize, step: u64| {
-            let _ = black_box(gate.decide(worker, Timestamp::ZERO, black_box(value(step, business))));
+            let _ = black_box(gate.decide(worker, Timestamp::ZERO, black_box(value(step, business)), Cost::ONE));
         };
         c.bench_function(&format!("decide, {name}, 1 thread"), |b| {
             b.iter_custom(|rounds| one_thread(rounds, |step| work(0, step)));
@@ -62,7 +62,12 @@ fn decide(c: &mut Criterion) {
         c.bench_function(&format!("decide, {name}, 2 threads, a gate each"), |b| {
             b.iter_custom(|rounds| {
                 two_threads(rounds, |worker, step| {
-                    let _ = black_box(gates[worker].decide(worker, Timestamp::ZERO, black_box(value(step, business))));
+                    let _ = black_box(gates[worker].decide(
+                        worker,
+                        Timestamp::ZERO,
+                        black_box(value(step, business)),
+                        Cost::ONE,
+                    ));
                 })
             });
         });
@@ -83,10 +88,10 @@ fn tick(c: &mut Criterion) {
         b.iter(|| {
             now = now + Duration::from_secs(1);
             gate.sample(0, Duration::from_millis(50));
-            gate.tick(now, Duration::ZERO);
+            gate.tick(now, None);
         });
     });
-    c.bench_function("tick, window stays open", |b| b.iter(|| gate.tick(now, Duration::ZERO)));
+    c.bench_function("tick, window stays open", |b| b.iter(|| gate.tick(now, None)));
 }
 
 fn priority(c: &mut Criterion) {

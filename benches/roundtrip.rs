@@ -60,6 +60,7 @@ fn gateway(service: SocketAddr) -> SocketAddr {
             services: vec![ServiceAddresses { name: "main".into(), instances: vec![service] }],
             policy: PolicySource::BuiltInDefault,
             priority_key: [7; 16],
+            sample: None,
         };
         let running = gateway::start(config).await.unwrap();
         address.send(running.addresses.clients).unwrap();

@@ -18,7 +18,7 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dagor::{
-    admission::{Cut, Gate, GateSettings, Level, PriorityKey},
+    admission::{Cut, Gate, GateSettings, Level, Passage, PriorityKey, Value},
     clock::{Clock, Timestamp, unix_millis},
     gateway::{
         Gateway, GatewayConfig, PolicySource,
@@ -81,8 +81,8 @@ impl Instance for Present {
         true
     }
 
-    fn cut(&self, _: Timestamp) -> Cut {
-        Cut::OPEN
+    fn decide(&self, _: Timestamp, _: Value) -> Result<Passage, Cut> {
+        Ok(Passage::Below)
     }
 
     fn load(&self) -> usize {
@@ -185,6 +185,7 @@ fn worker() -> Arc<Worker> {
         services: Vec::new(),
         policy: PolicySource::BuiltInDefault,
         priority_key: [7; 16],
+        sample: None,
     };
     let home = Home { gateway: "bench".into(), incarnation: Incarnation(1), address: String::new() };
     let store = config.policy.open(unix_millis()).unwrap();

@@ -17,10 +17,11 @@
 //! | feature | modules | what for |
 //! |---|---|---|
 //! | `layers` | [`id`], [`clock`], [`admission`], [`request`], [`layer`] | shedding in any tower stack, without a runtime |
+//! | `http` | `layer::http` | the same for HTTP and gRPC, servers and clients |
 //! | `wire` | `wire`, `pb` | the frames between clients and gateways |
 //! | `client` | `client` | apps |
 //! | `service` | `service` | logic services, and the echo service made with it |
-//! | `gateway` | `policy`, `registry`, `gateway`, `admin` | the gateway as a library |
+//! | `gateway` | `trace`, `policy`, `registry`, `gateway`, `admin` | the gateway as a library |
 //! | `cli` | `sim`, `load`, `cli` | the program `dagor` |
 
 #[cfg(feature = "gateway")]
@@ -48,8 +49,15 @@ pub mod request;
 pub mod service;
 #[cfg(feature = "cli")]
 pub mod sim;
+#[cfg(feature = "gateway")]
+pub mod trace;
 #[cfg(feature = "wire")]
 pub mod wire;
+
+/// Compiles the examples of the page about the layers.
+#[cfg(all(doctest, feature = "http", feature = "service"))]
+#[doc = include_str!("../docs/layers.md")]
+struct LayersPage;
 
 /// Compiles the examples of the front page.
 #[cfg(all(doctest, feature = "service"))]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    admission::{Refusal, Value},
+    admission::{Admission, Cost, Refusal, Value},
     clock::Timestamp,
 };
 
@@ -20,6 +20,10 @@ pub trait Timed {
     fn arrived(&self) -> Timestamp;
     /// When its answer is of no use any more.
     fn deadline(&self) -> Timestamp;
+    /// What it is expected to cost; the same for all unless somebody knows better.
+    fn cost(&self) -> Cost {
+        Cost::ONE
+    }
 }
 
 /// Anything that a gate can decide on, and what goes on behind the gate.
@@ -45,8 +49,17 @@ pub struct Tagged<R> {
 pub struct Admitted<R> {
     /// Its importance.
     pub value: Value,
+    /// How it came through.
+    pub admission: Admission,
     /// The request itself.
     pub request: R,
+}
+
+impl<R> Admitted<R> {
+    /// A request that is below the cut.
+    pub const fn new(value: Value, request: R) -> Self {
+        Self { value, admission: Admission::Below, request }
+    }
 }
 
 macro_rules! prioritized {
@@ -65,6 +78,10 @@ macro_rules! prioritized {
             fn deadline(&self) -> Timestamp {
                 self.request.deadline()
             }
+
+            fn cost(&self) -> Cost {
+                self.request.cost()
+            }
         }
     };
 }
@@ -77,6 +94,17 @@ impl<R: Timed> Admissible for Tagged<R> {
 
     fn into_request(self) -> R {
         self.request
+    }
+}
+
+impl Failure {
+    /// Whether the logic service has, or may have, spent work on it.
+    pub const fn has_cost(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::RefusedByService { .. } => false,
+            // Its handler has looked at it, if only to find it misplaced.
+            Self::Misplaced { .. } | Self::Failed { .. } | Self::TimedOut | Self::Lost => true,
+        }
     }
 }
 

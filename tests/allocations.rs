@@ -11,7 +11,7 @@ use std::{
 
 use allocation_counter::measure;
 use dagor::{
-    admission::{Cut, Gate, GateSettings, Level, PriorityKey, Value},
+    admission::{Cost, Cut, Gate, GateSettings, Level, Population, PriorityKey, Upstream, Value, Weight, resolve},
     clock::{Clock, Timestamp},
     id::MessageId,
     layer::{QueueLayer, QueueSettings, ShedLayer, TagLayer},
@@ -78,7 +78,7 @@ fn allocations(mut work: impl FnMut()) -> u64 {
 #[test]
 fn a_decision_allocates_nothing() {
     let gate = gate();
-    let decide = |business| gate.decide(0, Timestamp::ZERO, value(business));
+    let decide = |business| gate.decide(0, Timestamp::ZERO, value(business), Cost::ONE);
     assert_eq!(allocations(|| assert!(decide(1).is_ok())), 0);
     assert_eq!(allocations(|| assert!(decide(9).is_err())), 0);
 }
@@ -89,7 +89,7 @@ fn closing_a_window_allocates_nothing() {
     let mut now = Timestamp::ZERO;
     let second = || {
         now = now + Duration::from_secs(1);
-        gate.tick(now, Duration::ZERO);
+        gate.tick(now, None);
     };
     assert_eq!(allocations(second), 0);
 }
@@ -115,6 +115,28 @@ fn a_queue_with_a_free_place_allocates_nothing() {
     let shed = ShedLayer::new(gate(), 0).layer(queue.layer(Answer));
     let mut service = TagLayer::new(|ask: &Ask| value(ask.0)).layer(shed);
     assert_eq!(allocations(|| run(&mut service, Ask(1)).unwrap()), 0);
+}
+
+#[test]
+fn weighing_a_user_allocates_nothing() {
+    let (mut population, mut weights) = (Population::default(), [Weight::default(); 20]);
+    weights.iter_mut().for_each(|weight| population.served(weight, Cost::ONE, Timestamp::ZERO));
+    let heavy = &mut weights[0];
+    assert_eq!(allocations(|| population.served(heavy, Cost::ONE, Timestamp::ZERO)), 0);
+    let mut levels = (0, 127);
+    assert_eq!(allocations(|| levels = population.levels(heavy, (0, 127), Timestamp::ZERO)), 0);
+    assert!(levels.0 > 0, "{levels:?}");
+}
+
+#[test]
+fn deciding_by_an_instances_cut_and_saying_what_a_cut_means_allocate_nothing() {
+    let (mut upstream, cut, now) = (Upstream::new(), Cut::through(Level::new(5, 127)), Timestamp::ZERO);
+    upstream.hear(cut, now);
+    let refused = Value::new(Level::new(9, 0), u32::MAX);
+    assert_eq!(allocations(|| assert!(upstream.decide(now, value(1)).is_ok())), 0);
+    assert_eq!(allocations(|| assert!(upstream.decide(now, refused).is_err())), 0);
+    let (user, second) = (PriorityKey([7; 16]).user(b"someone"), Duration::from_secs(1));
+    assert_eq!(allocations(|| assert!(resolve(cut, 9, user, second, (0, 127), second).is_some())), 0);
 }
 
 /// The counter itself counts.

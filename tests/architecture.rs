@@ -14,22 +14,36 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("clock", &[]),
+    ("trace", &[]),
     ("pb", &[]),
     ("admission", &["clock", "id"]),
     ("request", &["admission", "clock"]),
     ("wire", &["admission", "id", "request"]),
-    ("layer", &["admission", "clock", "request"]),
+    ("layer", &["admission", "clock", "id", "request"]),
     ("policy", &["admission", "clock", "id", "wire"]),
     ("registry", &["clock", "id"]),
     ("service", &["admission", "clock", "id", "pb"]),
     (
         "gateway",
-        &["admin", "admission", "clock", "id", "layer", "pb", "policy", "registry", "request", "service", "wire"],
+        &[
+            "admin",
+            "admission",
+            "clock",
+            "id",
+            "layer",
+            "pb",
+            "policy",
+            "registry",
+            "request",
+            "service",
+            "trace",
+            "wire",
+        ],
     ),
     ("admin", &["admission", "gateway", "policy", "wire"]),
     ("client", &["clock", "id", "pb", "wire"]),
-    ("sim", &["admission", "clock", "id", "policy"]),
-    ("load", &["clock", "id", "pb", "wire"]),
+    ("sim", &["admission", "clock", "id", "policy", "trace"]),
+    ("load", &["clock", "id", "pb", "trace", "wire"]),
     ("cli", &["client", "clock", "gateway", "id", "load", "policy", "service", "sim"]),
 ];
 
@@ -217,7 +231,8 @@ fn no_file_is_longer_than_a_reader_bears() {
 
 #[test]
 fn the_documentation_draws_the_same_order() {
-    let drawing = document().lines().find(|line| line.starts_with("id, clock")).unwrap().to_owned();
+    let drawing =
+        page_text("docs/architecture.md").lines().find(|line| line.starts_with("id, clock")).unwrap().to_owned();
     let drawn: Vec<_> = drawing.split(['→', '⇄', ',']).map(str::trim).collect();
     let order: Vec<_> = MAY_IMPORT.iter().map(|(module, _)| *module).collect();
     assert_eq!(drawn, order);
@@ -225,19 +240,26 @@ fn the_documentation_draws_the_same_order() {
 
 #[test]
 fn the_layers_alone_compile_as_many_crates_as_the_documentation_says() {
-    let tree =
-        ["tree", "--offline", "--locked", "--no-default-features", "--features=layers", "-enormal", "--prefix=none"];
+    for (feature, page) in [("layers", "docs/architecture.md"), ("http", "docs/layers.md")] {
+        let sentence = format!("{} crates beside this one", crates_of(feature));
+        assert!(page_text(page).contains(&sentence), "not in {page}: {sentence}");
+    }
+}
+
+/// How many crates a feature compiles beside this one. None of them is a runtime.
+fn crates_of(feature: &str) -> usize {
+    let feature = format!("--features={feature}");
+    let tree = ["tree", "--offline", "--locked", "--no-default-features", &feature, "-enormal", "--prefix=none"];
     let output = Command::new(env!("CARGO")).args(tree).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     let listed = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let crates: BTreeSet<_> = listed.lines().map(|line| line.split(" (").next()).collect();
-    let sentence = format!("{} crates beside this one", crates.len() - 1);
-    assert!(document().contains(&sentence), "not in the documentation: {sentence}\n{listed}");
     assert!(!listed.contains("tokio v"), "the layers need no runtime\n{listed}");
+    crates.len() - 1
 }
 
-fn document() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md")).unwrap()
+fn page_text(page: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap()
 }
 
 /// The test itself sees through groups, and is not taken in by longer names or comments.

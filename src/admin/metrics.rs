@@ -41,6 +41,7 @@ fn describe() {
     describe_gauge!("dagor_in_flight", "Requests that a service has not answered, by service");
     describe_gauge!("dagor_places", "Requests that a service takes at the same time, by service");
     describe_gauge!("dagor_links", "Connected links to instances, by service");
+    describe_counter!("dagor_probes_total", "Requests above an instance's cut that were to find out whether it stands");
     describe_gauge!("dagor_gate_queuing_seconds", "Mean age of what left the queue in the last window, by gate");
     describe_gauge!("dagor_gate_overloaded", "1 while the last window was above its target, by gate");
     describe_gauge!("dagor_gate_cut_level", "How many of the 8192 levels are admitted whole, by gate");
@@ -48,6 +49,8 @@ fn describe() {
     describe_counter!("dagor_gate_refused_total", "Requests refused, by gate");
     describe_counter!("dagor_gate_would_refuse_total", "Requests that a dry run let through only because it is one");
     describe_counter!("dagor_gate_windows_total", "Windows closed, by gate");
+    describe_counter!("dagor_sample_written_total", "Requests told to the sample's file");
+    describe_counter!("dagor_sample_dropped_total", "Requests missing in the sample: slow disk, or its size limit");
     describe_counter!("dagor_policy_applied_total", "Policies that came into force after the first");
     describe_counter!("dagor_policy_refused_total", "Policies that were refused");
     describe_gauge!("dagor_policy_failing", "1 while the newest policy on disk is refused");
@@ -60,6 +63,7 @@ impl Metrics {
             self.process.collect();
             record_connections(gateway);
             record_requests(gateway);
+            record_sample(gateway);
             record_services(gateway);
             record_gate("gateway", &gateway.own_gate.snapshot());
             for (service, gate) in gateway.services.iter().zip(&gateway.gates) {
@@ -102,6 +106,13 @@ fn record_requests(gateway: &Gateway) {
     }
 }
 
+fn record_sample(gateway: &Gateway) {
+    let Some(sample) = gateway.sample.get() else { return };
+    let summary = sample.summary();
+    counter!("dagor_sample_written_total").absolute(summary.written);
+    counter!("dagor_sample_dropped_total").absolute(summary.dropped);
+}
+
 fn record_services(gateway: &Gateway) {
     for (index, service) in gateway.services.iter().enumerate() {
         let instances = || gateway.worker_list().iter().filter_map(|worker| worker.instances().get(index)).flatten();
@@ -112,6 +123,8 @@ fn record_services(gateway: &Gateway) {
         gauge!("dagor_in_flight", "service" => name()).set(sum(|instance| instance.queue().in_flight()));
         gauge!("dagor_places", "service" => name()).set(sum(|instance| instance.queue().places()));
         gauge!("dagor_links", "service" => name()).set(sum(|instance| usize::from(instance.link().is_connected())));
+        let probes = instances().map(|instance| instance.link().probes()).sum();
+        counter!("dagor_probes_total", "service" => name()).absolute(probes);
     }
 }
 

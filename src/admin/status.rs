@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::{admission::GateSnapshot, gateway::Gateway};
+use crate::{
+    admission::{Cut, GateSnapshot},
+    gateway::Gateway,
+};
 
 /// The answer.
 #[derive(Debug, Serialize)]
@@ -33,6 +36,8 @@ struct GateState {
     cut: String,
     /// What the gate's own controller wants; another cut may be stricter.
     own_cut: String,
+    /// What no instance of the service takes, as far as the instances have said so of late.
+    instance_cut: Option<String>,
     overloaded: bool,
     queuing_ms: f64,
     capacity_per_second: Option<f64>,
@@ -44,9 +49,12 @@ struct GateState {
 impl Status {
     /// The state of this moment.
     pub(super) fn of(gateway: &Gateway) -> Self {
-        let own = std::iter::once(GateState::of("gateway", &gateway.own_gate.snapshot()));
-        let services = gateway.services.iter().zip(&gateway.gates);
-        let gates = own.chain(services.map(|(service, gate)| GateState::of(&service.name, &gate.snapshot()))).collect();
+        let own = std::iter::once(GateState::of("gateway", &gateway.own_gate.snapshot(), None));
+        let now = gateway.clock.now();
+        let services = gateway.services.iter().zip(&gateway.gates).enumerate().map(|(at, (service, gate))| {
+            GateState::of(&service.name, &gate.snapshot(), Some(gateway.instance_cut(at, now)))
+        });
+        let gates = own.chain(services).collect();
         let policy = gateway.store.status();
         Self {
             gateway: gateway.home.gateway.clone(),
@@ -65,7 +73,7 @@ impl Status {
 }
 
 impl GateState {
-    fn of(gate: &str, snapshot: &GateSnapshot) -> Self {
+    fn of(gate: &str, snapshot: &GateSnapshot, instances: Option<Cut>) -> Self {
         Self {
             gate: gate.to_owned(),
             mode: match snapshot.mode {
@@ -74,6 +82,7 @@ impl GateState {
             },
             cut: snapshot.effective.to_string(),
             own_cut: snapshot.own.to_string(),
+            instance_cut: instances.map(|cut| cut.to_string()),
             overloaded: snapshot.overloaded,
             queuing_ms: snapshot.queuing.as_secs_f64() * 1e3,
             capacity_per_second: snapshot.capacity_per_second,

@@ -1,62 +1,146 @@
-//! Capacity is what was *completed* per second while all places were taken. Dequeues would jump whenever the limit
-//! rises, and completions without pressure only tell the demand.
+//! The default controller: knows how much can be done and how much of what arrives, and lets in what fits. Where the
+//! paper's walk takes 5 % away or adds 1 % per window and so finds its way by trial, this one goes there at once.
+//!
+//! **Signal.** Three things, learnt from short windows (100 ms): the *capacity* μ, cost completed per second while all
+//! places are taken ([`Throughput`](super::throughput::Throughput)); the *rates*, cost arriving per second at each level
+//! ([`LevelRates`]); and the *backlog*, the cost of what waits and is still wanted. What waits above the cut is not
+//! counted: the queue is ordered by importance, so it only fills gaps.
+//!
+//! **Decision.** What the next window may let in: μ − (backlog − allowed) / time. The cut is the point of the scale at
+//! which the rates sum up to that, down to a part of the marginal level, which the grain spreads over its requests: no
+//! coin is thrown, so a task's calls fare alike and a retry cannot draw again.
+//!
+//! **Patience.** A backlog is no overload. At 95 % of the capacity chance alone piles up a hundred requests now and then,
+//! and they go by themselves; a backlog that the rates explain (more arrives than μ) does not. So how much backlog is
+//! allowed and how fast it has to go is drawn between two settings by that evidence: wide and slow where the rates say
+//! that all fits, tight and fast where they say that it cannot. Both are counted in requests and in time: time is what
+//! matters at 100,000 requests/s, chance at 5.
+//!
+//! **Cold start.** As long as places never ran short there is no capacity to speak of, and the gate stays open.
+//!
+//! **No samples.** Nothing offered is nothing to refuse: the cut is open. What stays away above the cut is remembered for
+//! some seconds, because its callers may hold it back ([`LevelRates`]).
+//!
+//! **Standstill.** While nothing at all is completed only what the allowed backlog has room for is let in.
+//!
+//! **Recovery.** When less arrives, or more is completed, the cut moves there in the window that shows it. If places stay
+//! free while something is refused, the model is wrong: it is stretched by 5 %, then 10, 20, 40 % with each window.
+//!
+//! **Other cuts.** While another cut is stricter, this gate's may fall but not rise.
 
-use std::time::Duration;
+use super::{
+    cells::PRIORITIES,
+    controller::{Controller, WindowStats},
+    level::Cut,
+    rates::{Division, LevelRates},
+};
 
-/// A window tells the capacity if all places were taken for at least this share of it.
-const FAIR_SHARE: f64 = 0.2;
-/// The weight of a window in the estimate. One would forget everything at each window, zero would learn nothing.
-const WEIGHT: f64 = 0.3;
+/// The backlog that is allowed when the rates explain it: enough that the places hardly ever run dry between two windows,
+/// in requests and beyond the target delay.
+const TIGHT_REQUESTS: f64 = 12.0;
+/// In how many seconds, or requests if that takes longer, such a backlog has to go.
+const TIGHT_SECONDS: f64 = 0.25;
+const TIGHT_REQUESTS_TO_GO: f64 = 30.0;
+/// The backlog that is allowed when the rates do not explain it, in requests and in multiples of the target delay.
+const WIDE_REQUESTS: f64 = 60.0;
+const WIDE_TARGETS: f64 = 10.0;
+/// In how many seconds such a backlog has to go.
+const WIDE_SECONDS: f64 = 2.0;
+/// So many standard deviations of the rates above the capacity are full evidence of overload.
+const EVIDENT: f64 = 3.0;
+/// The first stretch of a model that leaves places free, and the largest.
+const FIRST_STRETCH: f64 = 0.05;
+const LARGEST_STRETCH: f64 = 0.5;
+/// Below this share of a window with all places taken, places count as free.
+const FREE: f64 = 0.7;
 
-/// An estimate of how many requests can be completed per second; unknown until places ran short once.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Capacity {
-    per_second: Option<f64>,
+/// Tracks capacity and rates. One default setting serves 5 requests/s and 500,000.
+#[derive(Debug)]
+pub struct CapacityTracker {
+    rates: LevelRates,
+    stretch: Stretch,
+    floors: Floors,
 }
 
-impl Capacity {
-    /// Learns from a window: all places were taken for the share `at_limit` of `elapsed`, and `completed` requests were
-    /// answered in that time. Windows that say too little change nothing.
-    pub fn on_window(&mut self, elapsed: Duration, at_limit: f64, completed: u32) {
-        let seconds = elapsed.as_secs_f64() * at_limit;
-        if at_limit < FAIR_SHARE || seconds <= 0.0 {
-            return;
+impl Default for CapacityTracker {
+    fn default() -> Self {
+        Self { rates: LevelRates::new(), stretch: Stretch::default(), floors: [0; PRIORITIES] }
+    }
+}
+
+/// Up to which value a business priority passes although the cut does not let it, by its minimum share.
+pub type Floors = [u32; PRIORITIES];
+
+/// How far the model is stretched because it left places free.
+#[derive(Debug)]
+struct Stretch {
+    factor: f64,
+    step: f64,
+}
+
+impl Default for Stretch {
+    fn default() -> Self {
+        Self { factor: 1.0, step: FIRST_STRETCH }
+    }
+}
+
+impl Stretch {
+    fn on_window(&mut self, stats: &WindowStats<'_>) {
+        let refuses = stats.cut != Cut::OPEN && !stats.frozen;
+        let free = stats.limited_seconds < FREE * stats.elapsed.as_secs_f64();
+        if refuses && free && stats.backlog.wanted < TIGHT_REQUESTS / 2.0 * stats.mean_cost {
+            self.factor *= 1.0 + self.step;
+            self.step = (self.step * 2.0).min(LARGEST_STRETCH);
+        } else {
+            *self = Self::default();
         }
-        let measured = f64::from(completed) / seconds;
-        self.per_second = Some(match self.per_second {
-            Some(known) => known + WEIGHT * (measured - known),
-            None => measured,
-        });
+    }
+}
+
+impl Controller for CapacityTracker {
+    fn on_window(&mut self, stats: &WindowStats<'_>) -> Cut {
+        let elapsed = stats.elapsed.as_secs_f64();
+        self.rates.observe(stats.offered, stats.costs, elapsed, stats.cut);
+        self.stretch.on_window(stats);
+        let division = match stats.capacity {
+            None => Division { cut: Cut::OPEN, floors: [0; PRIORITIES] },
+            Some(capacity) => self.rates.divide(self.wanted(capacity, stats), capacity, stats.shares),
+        };
+        self.floors = division.floors;
+        if stats.frozen { division.cut.min(stats.cut) } else { division.cut }
     }
 
-    /// Completions per second, once known.
-    pub fn per_second(&self) -> Option<f64> {
-        self.per_second
+    fn floors(&self) -> Floors {
+        self.floors
+    }
+}
+
+impl CapacityTracker {
+    /// How much cost per second the next window may let in.
+    fn wanted(&self, capacity: f64, stats: &WindowStats<'_>) -> f64 {
+        let request = stats.mean_cost;
+        let (evidence, target) = (self.evidence(capacity), stats.target.as_secs_f64());
+        let between = |wide: f64, tight: f64| wide + evidence * (tight - wide);
+        let allowed = between(
+            WIDE_TARGETS * target * capacity + WIDE_REQUESTS * request,
+            target * capacity + TIGHT_REQUESTS * request,
+        );
+        let slowest = TIGHT_REQUESTS_TO_GO * request / capacity;
+        let seconds = between(WIDE_SECONDS, TIGHT_SECONDS).max(slowest);
+        let backlog = stats.backlog.wanted;
+        let correction = (allowed - backlog) / seconds;
+        let base = if stats.stalled { 0.0 } else { capacity };
+        ((base + correction) * self.stretch.factor).max(0.0)
+    }
+
+    /// How sure it is that more arrives than can be done, 0 to 1.
+    fn evidence(&self, capacity: f64) -> f64 {
+        let surplus = (self.rates.total() - capacity) / capacity;
+        let chance = (1.0 / self.rates.evidence().max(1.0)).sqrt();
+        (surplus / (EVIDENT * chance)).clamp(0.0, 1.0)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn a_window_without_pressure_tells_nothing() {
-        let mut capacity = Capacity::default();
-        capacity.on_window(SECOND, 0.1, 500);
-        capacity.on_window(Duration::ZERO, 1.0, 500);
-        assert_eq!(capacity.per_second(), None);
-    }
-
-    #[test]
-    fn the_first_measure_counts_whole_and_the_next_move_it() {
-        let mut capacity = Capacity::default();
-        capacity.on_window(SECOND, 0.5, 500);
-        assert_eq!(capacity.per_second(), Some(1000.0));
-        for _ in 0..30 {
-            capacity.on_window(SECOND, 1.0, 400);
-        }
-        assert!((capacity.per_second().unwrap() - 400.0).abs() < 1.0);
-    }
-}
+#[path = "capacity_tests.rs"]
+mod tests;

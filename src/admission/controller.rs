@@ -23,7 +23,10 @@
 
 use std::{fmt, time::Duration};
 
-use super::{ControllerKind, Cut, DagorV3};
+use super::{
+    CapacityTracker, ControllerKind, Cut, DagorV3, capacity::Floors, cells::PRIORITIES, places::Backlog,
+    share::MinimumShare,
+};
 
 /// What happened in a window. The slices have one entry for each level.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +43,22 @@ pub struct WindowStats<'a> {
     pub queuing: Duration,
     /// Whether that is above the target.
     pub overloaded: bool,
-    /// How many requests were answered.
-    pub completed: u32,
-    /// How many of these while all places were taken.
-    pub completed_at_limit: u32,
-    /// The share of the window in which all places were taken, 0 to 1.
-    pub at_limit: f64,
+    /// What arrived, by cost and business priority.
+    pub costs: &'a [f64],
+    /// The mean queuing time above which the gate is overloaded.
+    pub target: Duration,
+    /// What waits now.
+    pub backlog: Backlog,
+    /// Cost completed per second while all places were taken, once known; learnt over many windows.
+    pub capacity: Option<f64>,
+    /// All places are taken and nothing has been completed for much longer than usual.
+    pub stalled: bool,
+    /// What a completed request cost in the mean.
+    pub mean_cost: f64,
+    /// For how many seconds of the window all places were taken.
+    pub limited_seconds: f64,
+    /// What business priorities get in any case.
+    pub shares: &'a [MinimumShare],
     /// Another cut is stricter than this gate's: do not grow.
     pub frozen: bool,
 }
@@ -70,12 +83,18 @@ fn total(counts: &[u32]) -> u64 {
 pub trait Controller: fmt::Debug + Send {
     /// The cut for the next window.
     fn on_window(&mut self, stats: &WindowStats<'_>) -> Cut;
+
+    /// Up to which value each business priority passes above that cut, by its minimum share; zero for none.
+    fn floors(&self) -> Floors {
+        [0; PRIORITIES]
+    }
 }
 
 impl ControllerKind {
     /// A controller of this kind at its beginning.
     pub fn build(self) -> Box<dyn Controller> {
         match self {
+            Self::Capacity => Box::new(CapacityTracker::default()),
             Self::DagorV3 => Box::new(DagorV3),
         }
     }

@@ -74,7 +74,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::admission::{Level, Value};
+    use crate::admission::{Backlog, Level, Value};
 
     /// A window in which `arrivals` (level index, count) met `cut`.
     fn window(cut: Cut, overloaded: bool, arrivals: &[(usize, u32)]) -> Cut {
@@ -97,9 +97,14 @@ mod tests {
             elapsed: Duration::from_secs(1),
             queuing: Duration::ZERO,
             overloaded,
-            completed: 0,
-            completed_at_limit: 0,
-            at_limit: 0.0,
+            costs: &[],
+            target: Duration::from_millis(20),
+            backlog: Backlog::default(),
+            capacity: None,
+            stalled: false,
+            mean_cost: 1.0,
+            limited_seconds: 0.0,
+            shares: &[],
             frozen: other < own,
         })
     }

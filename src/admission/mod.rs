@@ -10,33 +10,51 @@
 //! ```
 //!
 //! Reading order: [`level`] (the scale), [`gate`] (the hot path), [`controller`] (the design of the loop),
-//! [`dagor_v3`], [`own`] (the gateway's own gate), [`queue`] (who is next when a place becomes free).
+//! [`capacity`] (the default one), [`dagor_v3`] (the paper's), [`own`] (the gateway's own gate), [`places`] and [`queue`]
+//! (who is next when a place becomes free).
 
 pub mod capacity;
 pub mod cells;
 pub mod controller;
+pub mod cost;
 pub mod dagor_v3;
 pub mod detector;
 pub mod drain;
 pub mod dry_run;
 pub mod fenwick;
 pub mod gate;
+pub mod in_flight;
 pub mod level;
 pub mod own;
+pub mod places;
 pub mod priority;
 pub mod queue;
+pub mod rates;
 pub mod refusal;
+pub mod resolve;
 pub mod retry;
 pub mod settings;
+pub mod share;
+pub mod throughput;
+pub mod upstream;
+pub mod weight;
 pub mod window;
 
+pub use capacity::CapacityTracker;
 pub use cells::Tally;
 pub use controller::{Controller, WindowStats};
+pub use cost::{Cost, CostBook};
 pub use dagor_v3::DagorV3;
-pub use gate::{Gate, GateSnapshot};
+pub use gate::{Admission, Gate, GateSnapshot};
+pub use in_flight::InFlightLimit;
 pub use level::{Cut, GRAIN_BITS, Level, Value};
 pub use own::OwnGate;
+pub use places::Backlog;
 pub use priority::{PriorityKey, UserHash};
 pub use refusal::{Cause, Refusal};
+pub use resolve::{Resolved, resolve};
 pub use retry::retry_after;
 pub use settings::{ControllerKind, GateMode, GateSettings};
+pub use share::MinimumShare;
+pub use upstream::{Passage, Upstream};
+pub use weight::{Population, Weight};

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Cause, Cut, Gate, GateSettings, GateSnapshot, Refusal, Value};
+use super::{Admission, Cause, Cost, Cut, Gate, GateSettings, GateSnapshot, Refusal, Value};
 use crate::clock::Timestamp;
 
 /// A timer that is this late had no idle moment in the whole period before it: the worker was busy throughout.
@@ -46,8 +46,8 @@ impl OwnGate {
     /// # Panics
     ///
     /// If there is no such shard.
-    pub fn decide(&self, shard: usize, now: Timestamp, value: Value) -> Result<(), Refusal> {
-        self.gate.decide(shard, now, value)
+    pub fn decide(&self, shard: usize, now: Timestamp, value: Value) -> Result<Admission, Refusal> {
+        self.gate.decide(shard, now, value, Cost::ONE)
     }
 
     /// How late the 10 ms timer of this worker was.
@@ -57,12 +57,14 @@ impl OwnGate {
     /// If there is no such shard.
     pub fn lateness(&self, shard: usize, lateness: Duration) {
         self.gate.sample(shard, lateness);
-        self.gate.observe_limit(shard, lateness >= BUSY);
+        if lateness >= BUSY {
+            self.gate.limited(shard, BUSY + lateness);
+        }
     }
 
     /// Closes the window if it is due, and puts the own cut in force at all services' gates.
     pub fn tick(&self, now: Timestamp) {
-        self.gate.tick(now, Duration::ZERO);
+        self.gate.tick(now, None);
         self.gate.pass_on();
     }
 
@@ -98,7 +100,7 @@ mod tests {
     fn late_second(own: &OwnGate, service: &Gate, from: Timestamp) {
         own.tick(from);
         for business in 0..10 {
-            let _ = service.decide(0, from, value(business));
+            let _ = service.decide(0, from, value(business), Cost::ONE);
         }
         own.lateness(0, Duration::from_millis(50));
         own.tick(from + SECOND);
@@ -106,11 +108,11 @@ mod tests {
 
     #[test]
     fn late_timers_close_the_gates_of_all_services() {
-        let services = [(); 2].map(|()| Arc::new(Gate::new(GateSettings::default(), 1)));
-        let own = OwnGate::new(GateSettings::default(), 1, services.to_vec());
+        let services = [(); 2].map(|()| Arc::new(Gate::new(GateSettings::dagor_v3(), 1)));
+        let own = OwnGate::new(GateSettings::dagor_v3(), 1, services.to_vec());
         late_second(&own, &services[0], Timestamp::ZERO);
         for service in &services {
-            let refusal = service.decide(0, Timestamp::ZERO, value(9)).unwrap_err();
+            let refusal = service.decide(0, Timestamp::ZERO, value(9), Cost::ONE).unwrap_err();
             assert_eq!(refusal.cause, Cause::GatewayCut);
             assert!(service.admits(value(8)));
         }
@@ -118,9 +120,11 @@ mod tests {
 
     #[test]
     fn logins_are_load_and_are_refused_by_the_own_cut() {
-        let own = OwnGate::new(GateSettings::default(), 1, Vec::new());
+        let own = OwnGate::new(GateSettings::dagor_v3(), 1, Vec::new());
         own.tick(Timestamp::ZERO);
-        (0..10).for_each(|business| own.decide(0, Timestamp::ZERO, value(business)).unwrap());
+        for business in 0..10 {
+            own.decide(0, Timestamp::ZERO, value(business)).unwrap();
+        }
         own.lateness(0, Duration::from_millis(50));
         own.tick(Timestamp::ZERO + SECOND);
         assert_eq!(own.decide(0, Timestamp::ZERO, value(9)).unwrap_err().cause, Cause::GatewayCut);
@@ -128,8 +132,8 @@ mod tests {
 
     #[test]
     fn the_login_cap_does_not_touch_the_services() {
-        let service = Arc::new(Gate::new(GateSettings::default(), 1));
-        let own = OwnGate::new(GateSettings::default(), 1, vec![service.clone()]);
+        let service = Arc::new(Gate::new(GateSettings::dagor_v3(), 1));
+        let own = OwnGate::new(GateSettings::dagor_v3(), 1, vec![service.clone()]);
         own.set_login_cap(Cut::CLOSED);
         own.tick(Timestamp::ZERO);
         assert_eq!(own.decide(0, Timestamp::ZERO, value(0)).unwrap_err().cause, Cause::ManagerCap);
@@ -138,8 +142,8 @@ mod tests {
 
     #[test]
     fn in_a_dry_run_the_services_keep_their_own_cuts() {
-        let service = Arc::new(Gate::new(GateSettings::default(), 1));
-        let settings = GateSettings { mode: GateMode::DryRun, ..GateSettings::default() };
+        let service = Arc::new(Gate::new(GateSettings::dagor_v3(), 1));
+        let settings = GateSettings { mode: GateMode::DryRun, ..GateSettings::dagor_v3() };
         let own = OwnGate::new(settings, 1, vec![service.clone()]);
         late_second(&own, &service, Timestamp::ZERO);
         assert!(service.admits(value(63)));
@@ -147,11 +151,11 @@ mod tests {
 
     #[test]
     fn a_service_that_is_added_later_gets_the_cut_and_brings_no_old_load() {
-        let service = Arc::new(Gate::new(GateSettings::default(), 1));
-        let own = OwnGate::new(GateSettings::default(), 1, vec![service.clone()]);
+        let service = Arc::new(Gate::new(GateSettings::dagor_v3(), 1));
+        let own = OwnGate::new(GateSettings::dagor_v3(), 1, vec![service.clone()]);
         late_second(&own, &service, Timestamp::ZERO);
-        let late = Arc::new(Gate::new(GateSettings::default(), 1));
-        late.decide(0, Timestamp::ZERO, value(1)).unwrap();
+        let late = Arc::new(Gate::new(GateSettings::dagor_v3(), 1));
+        late.decide(0, Timestamp::ZERO, value(1), Cost::ONE).unwrap();
         own.set_services(vec![service, late.clone()]);
         assert!(!late.admits(value(9)));
         assert_eq!(own.snapshot().admitted_total, 10);

@@ -67,15 +67,28 @@ impl UserHash {
     /// The user level at a common time (since the Unix epoch) within a tier's levels, both included. All users move
     /// through their tier's range in [`SHIFT_CYCLE`], each changing level at a moment of its own.
     pub fn level(self, since_epoch: Duration, (first, last): (u8, u8)) -> u8 {
-        let first = u64::from(first).min(u64::from(USER_LEVELS) - 1);
-        let last = u64::from(last).min(u64::from(USER_LEVELS) - 1);
-        let (first, last) = (first.min(last), first.max(last));
+        let (first, levels) = range(first, last);
+        // The upper half of the product is the place scaled down to the range.
+        let offset = (u128::from(self.place(since_epoch)) * u128::from(levels)) >> 64;
+        (u64::from(first) + offset as u64) as u8
+    }
+
+    /// How long the user stays on the level that it has at this time, to the millisecond; the whole cycle if its tier has
+    /// only one.
+    pub fn stay(self, since_epoch: Duration, (first, last): (u8, u8)) -> Duration {
+        let (_, levels) = range(first, last);
+        // How far into its level the user is, where a level is 2^64 wide; scaled up by the number of levels.
+        let into = u128::from(self.place(since_epoch).wrapping_mul(levels));
+        let step = u128::from(STEP_PER_MILLI) * u128::from(levels);
+        let millis = ((1_u128 << 64) - into).div_ceil(step);
+        Duration::from_millis(u64::try_from(millis).map_or(CYCLE_MILLIS, |millis| millis.min(CYCLE_MILLIS)))
+    }
+
+    /// The user's place at a common time; it passes through all of the numbers in a cycle.
+    fn place(self, since_epoch: Duration) -> u64 {
         let seconds = since_epoch.as_secs() % SHIFT_CYCLE.as_secs();
         let millis = seconds * 1000 + u64::from(since_epoch.subsec_millis());
-        let place = self.0.wrapping_add(millis * STEP_PER_MILLI);
-        // The upper half of the product is the place scaled down to the range.
-        let offset = (u128::from(place) * u128::from(last - first + 1)) >> 64;
-        (first + offset as u64) as u8
+        self.0.wrapping_add(millis * STEP_PER_MILLI)
     }
 
     /// The grain of this user's message, 19 bits: a retry has the same. Keyed, because the user's hash is.
@@ -90,6 +103,13 @@ impl UserHash {
     pub fn value(self, business: u8, since_epoch: Duration, tier: (u8, u8), message: MessageId) -> Value {
         Value::new(Level::new(business, self.level(since_epoch, tier)), self.grain(message))
     }
+}
+
+/// The first level of a tier, and how many it has.
+fn range(first: u8, last: u8) -> (u8, u64) {
+    let most = (USER_LEVELS - 1) as u8;
+    let (first, last) = (first.min(most), last.min(most));
+    (first.min(last), u64::from(first.abs_diff(last)) + 1)
 }
 
 #[cfg(test)]
@@ -150,6 +170,16 @@ mod tests {
             let level = UserHash(hash).level(Duration::from_millis(millis), (first, last));
             let (first, last) = (first.min(127), last.min(127));
             prop_assert!((first.min(last)..=first.max(last)).contains(&level));
+        }
+
+        #[test]
+        fn a_user_stays_on_its_level_exactly_as_long_as_is_said(hash: u64, millis in 0_u64..1 << 40, first: u8, last: u8) {
+            let (user, tier) = (UserHash(hash), (first, last));
+            let level = |millis| user.level(Duration::from_millis(millis), tier);
+            let stay = u64::try_from(user.stay(Duration::from_millis(millis), tier).as_millis()).unwrap();
+            prop_assert!((1..=CYCLE_MILLIS).contains(&stay));
+            prop_assert_eq!(level(millis + stay - 1), level(millis));
+            prop_assert!(level(millis + stay) != level(millis) || first.min(127) == last.min(127));
         }
 
         #[test]

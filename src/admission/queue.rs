@@ -1,22 +1,52 @@
 //! A bounded queue ordered by level, then by arrival: the best waits in front, and when it is full the worst makes room.
 //!
+//! Order alone is not enough near the capacity: a level that almost fits is overtaken all the time, and would expire
+//! although everybody could be served. So after the gate's patience a request is either still wanted, below the cut, and
+//! then is served in turn with the best, or it is not, and then is refused.
+//!
 //! Pure: it knows neither tasks nor places. Whoever drives it takes the best out when a place becomes free and tells
 //! each of its items what became of it. With one level for all it is first in, first out.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Cause, Level, drain::DrainRate, fenwick::LevelCounts};
+use super::{Cause, Cost, Cut, Level, Value, cost::units, drain::DrainRate, fenwick::LevelCounts, places::Backlog};
 use crate::clock::Timestamp;
 
 /// What the queue knows of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Its importance. The grain decides at the gate only; here the first of a level comes first.
+    /// Its importance.
+    pub value: Value,
+    /// Where it stands in line; the first of a level comes first. Its own level, or a better one for what was let in by
+    /// its business's minimum share: in a line ordered by importance that would wait for ever.
     pub level: Level,
+    /// What it is expected to cost.
+    pub cost: Cost,
     /// When it arrived at this process.
     pub arrived: Timestamp,
     /// When its answer is of no use any more.
     pub deadline: Timestamp,
+}
+
+impl Ticket {
+    /// A ticket whose level is that of its value, at the usual cost.
+    pub const fn new(value: Value, arrived: Timestamp, deadline: Timestamp) -> Self {
+        Self { value, level: value.level(), cost: Cost::ONE, arrived, deadline }
+    }
+
+    /// Whether the cut admits it, or a minimum share has let it in.
+    fn is_wanted(&self, cut: Cut) -> bool {
+        cut.admits(self.value) || self.level < self.value.level()
+    }
+
+    fn has_waited(&self, now: Timestamp, patience: Duration) -> bool {
+        let waited = now.since(self.arrived);
+        waited >= patience || waited >= self.deadline.since(now)
+    }
+
+    const fn unwanted(&self, wanted: bool) -> u64 {
+        if wanted { 0 } else { self.cost.ticks() }
+    }
 }
 
 /// Where a request stands in the line: the best is the smallest.
@@ -42,13 +72,20 @@ pub struct Line<T> {
     counts: LevelCounts,
     drain: DrainRate,
     joined: u64,
-    /// No deadline in the line is earlier.
-    earliest_deadline: Timestamp,
-    /// The best level that is being overtaken all the time, and when the request that shows it arrived.
-    starving: Option<(Level, Timestamp)>,
-    /// When the oldest request arrived, at the last look.
+    /// Those that had waited long at the last review and are still wanted, the oldest last.
+    overdue: Vec<(Timestamp, Position)>,
+    /// Counts the requests that were taken out in turn.
+    turn: u32,
+    /// When the oldest request arrived, at the last review.
     oldest: Option<Timestamp>,
+    /// The cost of all that wait, and of what the cut of the last review does not admit.
+    cost: u64,
+    unwanted: u64,
 }
+
+/// One turn in so many belongs to a request that has waited long. The others suffice for the best: what almost fits is
+/// a small part of the traffic.
+const OVERDUE_TURN: u32 = 4;
 
 impl<T> Line<T> {
     /// An empty line of at most `capacity` requests; with 0 nothing ever waits.
@@ -59,9 +96,11 @@ impl<T> Line<T> {
             counts: LevelCounts::new(),
             drain: DrainRate::default(),
             joined: 0,
-            earliest_deadline: Timestamp::MAX,
-            starving: None,
+            overdue: Vec::new(),
+            turn: 0,
             oldest: None,
+            cost: 0,
+            unwanted: 0,
         }
     }
 
@@ -76,7 +115,7 @@ impl<T> Line<T> {
     /// # Errors
     ///
     /// [`Cause::Expired`] if its time has passed, [`Cause::TooLate`] if it would pass behind what is before it at the
-    /// measured drain rate or if its level starves, [`Cause::QueueFull`] if everything in the full line is at least as important.
+    /// measured drain rate, [`Cause::QueueFull`] if everything in the full line is at least as important.
     pub fn join(&mut self, now: Timestamp, ticket: Ticket, item: T) -> Result<(Position, Option<Left<T>>), Cause> {
         if ticket.deadline <= now {
             return Err(Cause::Expired);
@@ -89,16 +128,24 @@ impl<T> Line<T> {
         self.joined += 1;
         self.waiting.insert(position, (ticket, item));
         self.counts.add(ticket.level);
-        self.earliest_deadline = self.earliest_deadline.min(ticket.deadline);
+        self.cost = self.cost.wrapping_add(ticket.cost.ticks());
         self.drain.observe(now, true);
         Ok((position, pushed_out))
     }
 
-    /// Takes the best request out. The caller looks at its deadline and says with [`Line::dispatched`] if it goes on.
-    pub fn take_best(&mut self) -> Option<Left<T>> {
-        let (position, (ticket, item)) = self.waiting.pop_first()?;
-        self.counts.remove(ticket.level);
-        Some(Left { position, ticket, item })
+    /// Takes the next request out: the best one, or from time to time one that has waited long. The caller looks at its
+    /// deadline and says with [`Line::dispatched`] if it goes on.
+    pub fn take_next(&mut self) -> Option<Left<T>> {
+        self.turn = self.turn.wrapping_add(1);
+        if self.turn.is_multiple_of(OVERDUE_TURN) {
+            while let Some((_, position)) = self.overdue.pop() {
+                if let Some(left) = self.leave(position) {
+                    return Some(left);
+                }
+            }
+        }
+        let (&position, _) = self.waiting.first_key_value()?;
+        self.leave(position)
     }
 
     /// A request that was taken out goes on: the line drains.
@@ -110,22 +157,39 @@ impl<T> Line<T> {
     pub fn leave(&mut self, position: Position) -> Option<Left<T>> {
         let (ticket, item) = self.waiting.remove(&position)?;
         self.counts.remove(ticket.level);
+        self.cost = self.cost.wrapping_sub(ticket.cost.ticks());
         Some(Left { position, ticket, item })
     }
 
-    /// Takes out everything whose deadline has passed. To be called every few milliseconds: it also looks for levels
-    /// that starve and for the oldest request.
-    pub fn take_expired(&mut self, now: Timestamp) -> Vec<Left<T>> {
-        self.look(now);
-        if now < self.earliest_deadline {
-            return Vec::new();
+    /// Takes out what must not wait any longer: what is past its deadline, and what `cut` does not admit any more and has
+    /// waited for longer than `patience` (or half of its time, if that is less): that is served only while nothing better
+    /// is there, and should rather learn soon. Whoever is still wanted after so long is served in turn with the best. To
+    /// be called every few milliseconds.
+    pub fn review(&mut self, now: Timestamp, cut: Cut, patience: Duration) -> Vec<(Left<T>, Cause)> {
+        let mut out = Vec::new();
+        (self.oldest, self.unwanted) = (None, 0);
+        self.overdue.clear();
+        for (&position, (ticket, _)) in &self.waiting {
+            let wanted = ticket.is_wanted(cut);
+            match ticket.deadline <= now {
+                true => out.push((position, Cause::Expired)),
+                false if !ticket.has_waited(now, patience) => self.unwanted += ticket.unwanted(wanted),
+                false if wanted => self.overdue.push((ticket.arrived, position)),
+                false => out.push((position, Cause::ServiceCut)),
+            }
+            let stays = out.last().is_none_or(|&(last, _)| last != position);
+            if stays {
+                self.oldest = Some(self.oldest.map_or(ticket.arrived, |oldest| oldest.min(ticket.arrived)));
+            }
         }
-        let late = self.waiting.iter().filter(|(_, (ticket, _))| ticket.deadline <= now);
-        let positions: Vec<_> = late.map(|(&position, _)| position).collect();
-        let left = positions.into_iter().filter_map(|position| self.leave(position)).collect();
-        let deadlines = self.waiting.values().map(|(ticket, _)| ticket.deadline);
-        self.earliest_deadline = deadlines.min().unwrap_or(Timestamp::MAX);
-        left
+        self.overdue.sort_unstable_by(|one, other| other.cmp(one));
+        out.into_iter().filter_map(|(position, cause)| Some((self.leave(position)?, cause))).collect()
+    }
+
+    /// What waits, as of the last [`Line::review`].
+    pub fn backlog(&self, now: Timestamp) -> Backlog {
+        let oldest = self.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+        Backlog { oldest, cost: units(self.cost), wanted: units(self.cost.saturating_sub(self.unwanted)) }
     }
 
     /// To be called after anything left, and regularly: measures the drain rate.
@@ -138,7 +202,7 @@ impl<T> Line<T> {
         self.waiting.get_mut(&position).map(|(_, item)| item)
     }
 
-    /// When the oldest request arrived that waited at the last [`Line::take_expired`]: to find it costs a look at each.
+    /// When the oldest request arrived that waited at the last [`Line::review`]: to find it costs a look at each.
     pub const fn oldest(&self) -> Option<Timestamp> {
         self.oldest
     }
@@ -155,30 +219,7 @@ impl<T> Line<T> {
 
     fn would_be_late(&self, now: Timestamp, ticket: Ticket) -> bool {
         let ahead = self.counts.through(ticket.level);
-        self.drain.wait(ahead).is_some_and(|wait| now + wait >= ticket.deadline) || self.starves(now, ticket)
-    }
-
-    /// What is ahead of a request is only half of its wait: better ones that are still to come overtake it. At the worst
-    /// levels that are admitted they take almost all places, so that a handful ahead may never go. A request that has
-    /// waited for half of its time and is still here says so for its level and all behind it.
-    fn look(&mut self, now: Timestamp) {
-        (self.starving, self.oldest) = (None, None);
-        for (position, (ticket, _)) in &self.waiting {
-            let half_gone = now.since(ticket.arrived) >= ticket.deadline.since(now);
-            if half_gone && self.starving.is_none() {
-                self.starving = Some((position.0, ticket.arrived));
-            }
-            if ticket.deadline > now {
-                let oldest = self.oldest.map_or(ticket.arrived, |oldest| oldest.min(ticket.arrived));
-                self.oldest = Some(oldest);
-            }
-        }
-    }
-
-    /// Whether a request is at or behind a level that starves and has no more time than was waited there already.
-    fn starves(&self, now: Timestamp, ticket: Ticket) -> bool {
-        let Some((level, since)) = self.starving else { return false };
-        ticket.level >= level && ticket.deadline.since(now) <= now.since(since) * 2
+        self.drain.wait(ahead).is_some_and(|wait| now + wait >= ticket.deadline)
     }
 
     fn make_room(&mut self, level: Level) -> Result<Left<T>, Cause> {
@@ -205,11 +246,11 @@ mod tests {
     }
 
     fn within(level: usize, timeout: Duration) -> Ticket {
-        Ticket { level: Level::from_index(level), arrived: NOW, deadline: NOW + timeout }
+        Ticket::new(Value::new(Level::from_index(level), 0), NOW, NOW + timeout)
     }
 
     fn drained(mut line: Line<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| line.take_best().map(|left| left.item)).collect()
+        std::iter::from_fn(|| line.take_next().map(|left| left.item)).collect()
     }
 
     #[test]
@@ -258,7 +299,7 @@ mod tests {
         for step in 0..=16 {
             line.join(NOW + MILLI * 10 * step, ticket(9), step).unwrap();
             line.join(NOW + MILLI * 10 * step, ticket(9), step).unwrap();
-            line.take_best().unwrap();
+            line.take_next().unwrap();
             line.dispatched();
             line.observe(NOW + MILLI * 10 * step);
         }
@@ -269,20 +310,28 @@ mod tests {
     }
 
     #[test]
-    fn a_level_that_is_overtaken_for_half_its_time_takes_no_more() {
+    fn after_the_patience_a_request_is_served_in_turn_or_refused() {
+        let mut line = Line::new(99);
+        line.join(NOW, ticket(5), 5).unwrap();
+        line.join(NOW, ticket(7), 7).unwrap();
+        for item in 100..109 {
+            let later = Ticket { arrived: NOW + 50 * MILLI, ..ticket(3) };
+            line.join(NOW + 50 * MILLI, later, item).unwrap();
+        }
+        let cut = Cut::below_index(6);
+        assert!(line.review(NOW + 99 * MILLI, cut, 100 * MILLI).is_empty());
+        assert_eq!((line.backlog(NOW).cost, line.backlog(NOW).wanted), (11.0, 10.0));
+        let out = line.review(NOW + 100 * MILLI, cut, 100 * MILLI);
+        assert_eq!(out.iter().map(|(left, cause)| (left.item, *cause)).collect::<Vec<_>>(), [(7, Cause::ServiceCut)]);
+        assert_eq!(drained(line)[..5], [100, 101, 102, 5, 103]);
+    }
+
+    #[test]
+    fn what_a_minimum_share_let_in_stays_above_the_cut() {
         let mut line = Line::new(9);
-        line.join(NOW, within(5, 100 * MILLI), 0).unwrap();
-        line.take_expired(NOW + 49 * MILLI);
-        assert!(line.join(NOW + 49 * MILLI, within(5, 149 * MILLI), 1).is_ok());
-        let now = NOW + 50 * MILLI;
-        assert!(line.take_expired(now).is_empty());
-        assert_eq!(line.join(now, within(5, 150 * MILLI), 2).unwrap_err(), Cause::TooLate);
-        assert_eq!(line.join(now, within(6, 150 * MILLI), 2).unwrap_err(), Cause::TooLate);
-        assert!(line.join(now, within(4, 150 * MILLI), 2).is_ok(), "better levels do not starve");
-        assert!(line.join(now, within(5, 1000 * MILLI), 2).is_ok(), "whoever has more time may wait");
-        assert_eq!(line.take_expired(NOW + 200 * MILLI).len(), 4 - 1);
-        line.take_expired(NOW + 201 * MILLI);
-        assert!(line.join(NOW + 201 * MILLI, within(5, 301 * MILLI), 3).is_ok());
+        let shared = Ticket { level: Level::MOST_IMPORTANT, ..ticket(800) };
+        line.join(NOW, shared, 1).unwrap();
+        assert!(line.review(NOW + 200 * MILLI, Cut::below_index(6), 100 * MILLI).is_empty());
     }
 
     #[test]
@@ -291,11 +340,11 @@ mod tests {
         let later = Ticket { arrived: NOW + MILLI, ..within(1, 30 * MILLI) };
         line.join(NOW, within(0, 10 * MILLI), 0).unwrap();
         line.join(NOW, later, 1).unwrap();
-        assert_eq!(line.take_expired(NOW + MILLI).len(), 0);
+        assert_eq!(line.review(NOW + MILLI, Cut::OPEN, 400 * MILLI).len(), 0);
         assert_eq!(line.oldest(), Some(NOW));
-        assert_eq!(line.take_expired(NOW + 10 * MILLI).len(), 1);
+        assert_eq!(line.review(NOW + 10 * MILLI, Cut::OPEN, 400 * MILLI).len(), 1);
         assert_eq!(line.oldest(), Some(NOW + MILLI));
-        assert_eq!(line.take_expired(NOW + 30 * MILLI).len(), 1);
+        assert_eq!(line.review(NOW + 30 * MILLI, Cut::OPEN, 400 * MILLI).len(), 1);
         assert_eq!(line.oldest(), None);
     }
 
@@ -305,10 +354,10 @@ mod tests {
         for (item, millis) in [(0, 30), (1, 10), (2, 20)] {
             line.join(NOW, within(item as usize, MILLI * millis), item).unwrap();
         }
-        assert!(line.take_expired(NOW + MILLI * 9).is_empty());
-        let items = |left: Vec<Left<u32>>| left.into_iter().map(|left| left.item).collect::<Vec<_>>();
-        assert_eq!(items(line.take_expired(NOW + MILLI * 20)), [1, 2]);
-        assert_eq!(items(line.take_expired(NOW + MILLI * 30)), [0]);
+        assert!(line.review(NOW + MILLI * 9, Cut::OPEN, 400 * MILLI).is_empty());
+        let items = |left: Vec<(Left<u32>, Cause)>| left.into_iter().map(|(left, _)| left.item).collect::<Vec<_>>();
+        assert_eq!(items(line.review(NOW + MILLI * 20, Cut::OPEN, 400 * MILLI)), [1, 2]);
+        assert_eq!(items(line.review(NOW + MILLI * 30, Cut::OPEN, 400 * MILLI)), [0]);
         assert!(line.is_empty());
     }
 

@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_window_ends_when_its_time_is_up() {
-        let settings = GateSettings::default();
+        let settings = GateSettings::dagor_v3();
         let mut window = Window::default();
         assert_eq!(window.due(START, 0, &settings), None);
         assert_eq!(window.due(START + Duration::from_millis(999), 1999, &settings), None);
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn a_window_ends_early_when_it_has_seen_enough() {
         let mut window = Window::default();
-        let settings = GateSettings::default();
+        let settings = GateSettings::dagor_v3();
         assert_eq!(window.due(START, 5000, &settings), None, "no time has passed");
         let soon = Duration::from_millis(10);
         assert_eq!(window.due(START + soon, 2000, &settings), Some(soon));
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn settings_of_zero_make_short_windows_but_never_empty_ones() {
-        let settings = GateSettings { window: Duration::ZERO, window_requests: 0, ..GateSettings::default() };
+        let settings = GateSettings { window: Duration::ZERO, window_requests: 0, ..GateSettings::dagor_v3() };
         let mut window = Window::default();
         assert_eq!(window.due(START, 0, &settings), None);
         assert_eq!(window.due(START + SHORTEST, 0, &settings), Some(SHORTEST));

@@ -49,6 +49,9 @@ pub struct ClientArgs {
     /// How long a request may take, in seconds; without it the gateway's own limit holds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
+    /// Send also what the gateway has just said that it would refuse; otherwise such requests are not sent at all.
+    #[arg(long)]
+    insist: bool,
     /// Send this one request, print its reply and leave. Without a colon all of it is the text.
     #[arg(long, value_name = "BUSINESS:TEXT")]
     send: Option<String>,
@@ -122,6 +125,7 @@ impl ClientArgs {
             transport,
             device: self.device.clone(),
             token: Token(Bytes::copy_from_slice(self.token.as_bytes())),
+            hold_back: !self.insist,
             ..ClientConfig::new(&self.addr, &self.user)
         }
     }
@@ -208,6 +212,18 @@ impl Conversation {
                     printable(&reply.payload)
                 )
             }
+            Err(RequestError::HeldBack { id, business, open_permille, retry_after }) => {
+                let name = self.name(business);
+                let share = match open_permille {
+                    0 => "none".to_owned(),
+                    some => format!("{} %", f64::from(some) / 10.0),
+                };
+                writeln!(
+                    anstream::stdout(),
+                    "not sent  {name} #{id}: the gateway takes {share} of these at present; try again in {:.1} s",
+                    retry_after.as_secs_f64()
+                )
+            }
             Err(error) => {
                 let hint = error.retry_after().map(|after| format!("; try again in {after:?}")).unwrap_or_default();
                 writeln!(
@@ -270,7 +286,7 @@ mod tests {
         let args = Program::try_parse_from(["dagor", "--user", "alice"]).unwrap().client;
         let config = args.config();
         assert_eq!((config.address.as_str(), config.user.as_str()), ("127.0.0.1:7400", "alice"));
-        assert_eq!(config.transport, TransportKind::Tcp);
+        assert_eq!((config.transport, config.hold_back), (TransportKind::Tcp, true));
         assert!(Program::try_parse_from(["dagor"]).is_err());
     }
 

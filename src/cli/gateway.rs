@@ -1,12 +1,12 @@
 //! `dagor gateway`: one gateway in front of services that run elsewhere.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, at_least_one, listen::loopback_only, stop};
 use crate::{
-    gateway::{self, Addresses, GatewayConfig, PolicySource, Running, StartError},
+    gateway::{self, Addresses, GatewayConfig, PolicySource, Running, StartError, sample::SampleLog},
     policy::ServiceAddresses,
 };
 
@@ -17,6 +17,8 @@ use crate::{
   dagor gateway --policy policies/chat.toml \\
                 --service pay=127.0.0.1:7410,127.0.0.1:7411 \\
                 --service chat=127.0.0.1:7403                     two services, their businesses from a file
+  dagor gateway --service main=127.0.0.1:7403 \\
+                --sample-log today.csv --sample 1/100             one request in 100 in a file, to be replayed
   dagor gateway --service main=127.0.0.1:7403 --workers 1         on one core
 
 The policy file is watched: a change takes effect without a restart, and a faulty one changes nothing.")]
@@ -49,6 +51,12 @@ pub struct Listen {
     /// Worker threads [default: one per core].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     workers: Option<usize>,
+    /// Write a sample of the requests, as a trace that `dagor simulate` can replay; it ends at 1 GiB.
+    #[arg(long, value_name = "FILE")]
+    sample_log: Option<PathBuf>,
+    /// Which part of the requests the sample has.
+    #[arg(long, default_value = "1/100", value_name = "1/N", value_parser = parse_sample, requires = "sample_log")]
+    sample: NonZeroU32,
 }
 
 impl Listen {
@@ -68,6 +76,7 @@ impl Listen {
             services,
             policy,
             priority_key: random_key()?,
+            sample: self.sample_log.clone().map(|file| SampleLog { file, one_in: self.sample }),
         })
     }
 }
@@ -77,6 +86,11 @@ fn random_key() -> Result<[u8; 16], Error> {
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(|error| Error::failed(format!("the system gives no random bytes: {error}")))?;
     Ok(key)
+}
+
+fn parse_sample(text: &str) -> Result<NonZeroU32, String> {
+    let one_in = text.strip_prefix("1/").and_then(|number| number.parse().ok());
+    one_in.ok_or_else(|| "expected 1/N, such as 1/100, or 1/1 for every request".to_owned())
 }
 
 fn parse_service(text: &str) -> Result<ServiceAddresses, String> {
@@ -125,6 +139,7 @@ fn not_started(error: StartError) -> Error {
         StartError::NoAddress(_) => Error::usage(error).hint("say where it is with --service NAME=ADDR"),
         StartError::Listen { .. } => Error::from_chain(&error)
             .hint("is another gateway running? choose other addresses with --listen, --admin and --push"),
+        StartError::Sample { .. } => Error::from_chain(&error).hint("give --sample-log a file that can be written"),
         StartError::Worker(_) => Error::from_chain(&error),
     }
 }
@@ -150,6 +165,14 @@ fn banner(running: &Running, workers: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sample_is_one_in_so_many() {
+        assert_eq!(parse_sample("1/100").unwrap().get(), 100);
+        for text in ["", "100", "1/0", "2/100", "1/", "1/-1"] {
+            assert!(parse_sample(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_service_has_a_name_and_addresses() {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -21,6 +22,7 @@ use crate::load::{self, Arrivals, LoadConfig, Mix, Pace, Progress, Report, Trans
   dagor load --rate 5000 --duration 1m --json       5000 requests/s, the report as JSON
   dagor load --mix payment=1,message=4 --users 50   only these businesses, from 50 users
   dagor load --transport ws --connections 10000     over 10,000 WebSockets
+  dagor load --overload 2x --record traffic.csv     each request in a file, to be replayed
 
 In the table:
   ok         answered within the timeout; the latencies are of these
@@ -75,6 +77,9 @@ pub struct Args {
     /// Spread the connections over this many users [default: one each].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     users: Option<usize>,
+    /// Write what was sent, and what became of it, as a trace that `dagor simulate` can replay.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Accept a run in which the generator itself fell behind its schedule.
     #[arg(long)]
     allow_lag: bool,
@@ -111,6 +116,7 @@ impl Args {
             seed: self.seed,
             threads: self.threads.min(self.connections),
             users: self.users.unwrap_or(self.connections),
+            record: self.record.clone(),
         }
     }
 }
@@ -176,6 +182,7 @@ fn explain(error: load::Error) -> Error {
         E::NothingToProbe => "add another business to --mix, or give --rate",
         E::NoSaturation { .. } => "is the logic service of this business running?",
         E::OpenFiles { .. } => "raise the limit with `ulimit -n`, or use fewer --connections",
+        E::Trace { .. } => "give --record a file that can be written",
         E::Thread(_) => "use fewer --threads",
         E::Interrupted => "let it run longer",
     };

@@ -1,36 +1,42 @@
 //! `dagor simulate`: scenario files in, tables, JSON and a page of plots out.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
-use super::{Error, at_least_one, policy};
+use super::{
+    Error, at_least_one,
+    page::{Page, quoted},
+    policy,
+};
 use crate::sim::{
     compare::{Job, compare},
     controllers::{self, Contender},
-    html::{self, Origin},
-    report::Report,
     scenario::Scenario,
-    table,
+    search::Plan,
+    table, tune,
 };
 
 /// Compare overload controllers on a virtual clock, with the gateway's own admission code among them.
 ///
 /// A scenario file says what is simulated, what is compared and what is expected (docs/simulator.md). The same file and
 /// seeds give the same figures on every machine.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   dagor simulate tests/scenarios/03-step.toml               one scenario, a table
   dagor simulate tests/scenarios --quick                    every scenario of a directory, one seed each
   dagor simulate step.toml --controllers dagor-v3,none      only these, whatever the file says
   dagor simulate step.toml --seeds 3 --json > report.json   three seeds, everything as JSON
   dagor simulate tests/scenarios --html report.html         tables and plots in one file for a browser
-  dagor simulate tests/scenarios --check                    exit code 1 if an expectation is missed")]
+  dagor simulate tests/scenarios --check                    exit code 1 if an expectation is missed
+  dagor simulate tests/scenarios --search 40                the best settings of every controller, 40 tries for each
+  dagor simulate step.toml --search 40 --controllers codel  of this one alone")]
 pub struct Args {
     /// Scenario files, or directories with scenarios in their *.toml files.
     #[arg(required = true, value_name = "SCENARIO")]
@@ -47,6 +53,10 @@ pub struct Args {
     /// One seed each, for a first look.
     #[arg(long, conflicts_with = "seeds")]
     quick: bool,
+    /// Search the settings with the best goodput over all given scenarios: this many tries for each controller, all known
+    /// ones or those of --controllers. The same for every controller, the authors' settings first.
+    #[arg(long, value_name = "TRIES", value_parser = at_least_one, conflicts_with = "check")]
+    search: Option<usize>,
     /// Fail if an expectation of a file is missed.
     #[arg(long)]
     check: bool,
@@ -54,7 +64,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     /// Write the whole report with plots to this file, as one HTML page that needs nothing else.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "search")]
     html: Option<PathBuf>,
 }
 
@@ -64,12 +74,15 @@ pub struct Args {
 ///
 /// If a file has a fault, or an expectation is missed and `--check` was given.
 pub fn run(args: Args) -> Result<(), Error> {
+    if let Some(tries) = args.search {
+        return search(&args, Plan { tries, seed: args.seed });
+    }
     let jobs = args.jobs()?;
-    let page = args.html.as_deref().map(|file| Page::begin(file, &args, &jobs)).transpose()?;
-    let bar = progress(&jobs);
+    let page = args.html.as_deref().map(|file| Page::begin(file, args.command(), &jobs)).transpose()?;
+    let bar = progress(jobs.iter().map(Job::runs).sum());
     let report = compare(&jobs, &|| bar.inc(1));
     bar.finish_and_clear();
-    print(&report, args.json).map_err(|error| Error::failed(format_args!("cannot write the report: {error}")))?;
+    print(&table::render(&report), &report, args.json)?;
     if let Some(page) = page {
         page.finish(&report)?;
     }
@@ -79,6 +92,20 @@ pub fn run(args: Args) -> Result<(), Error> {
         return Err(Error::failed(format_args!("{missed} expectation{plural} missed")));
     }
     Ok(())
+}
+
+/// Searches each controller's best settings and prints them.
+fn search(args: &Args, plan: Plan) -> Result<(), Error> {
+    let names = args.searched()?;
+    let jobs = Args { controllers: Vec::new(), ..args.clone() }.jobs()?;
+    let bar = progress(names.iter().map(|name| tune::runs(name, &jobs, plan)).sum());
+    let mut tuned = Vec::new();
+    for name in names {
+        let found = tune::tune(name, &jobs, plan, &|| bar.inc(1));
+        tuned.push(found.map_err(|faults| Error::failed(format_args!("{name} cannot be searched: {faults}")))?);
+    }
+    bar.finish_and_clear();
+    print(&table::render_tuned(&tuned), &tuned, args.json)
 }
 
 impl Args {
@@ -92,6 +119,15 @@ impl Args {
         let controllers = self.controllers.join(",");
         words.extend((!controllers.is_empty()).then(|| format!("--controllers {}", quoted(&controllers))));
         words.join(" ")
+    }
+
+    /// The controllers to be searched: names, because labels stand for settings of a file.
+    fn searched(&self) -> Result<Vec<&str>, Error> {
+        if self.controllers.is_empty() {
+            return Ok(controllers::names().collect());
+        }
+        let known = |name: &String| controllers::names().find(|known| known == name);
+        self.controllers.iter().map(|name| known(name).ok_or_else(|| unknown(name))).collect()
     }
 
     fn jobs(&self) -> Result<Vec<Job>, Error> {
@@ -147,71 +183,40 @@ impl Args {
     fn contenders(&self, scenario: &Scenario) -> Result<Vec<Contender>, Error> {
         let contender = |name: &String| {
             let labelled = scenario.contenders.iter().find(|contender| contender.label == *name).cloned();
-            labelled.or_else(|| controllers::named(name)).ok_or_else(|| {
-                let known = controllers::names().collect::<Vec<_>>().join(", ");
-                Error::usage(format_args!("--controllers: there is no `{name}`")).hint(format_args!("known: {known}"))
-            })
+            labelled.or_else(|| controllers::named(name)).ok_or_else(|| unknown(name))
         };
         self.controllers.iter().map(contender).collect()
     }
 }
 
-/// The HTML report while the runs take place: what cannot be written is known before, not after them.
-struct Page {
-    name: String,
-    file: File,
-    command: String,
-    texts: Vec<String>,
-}
-
-impl Page {
-    fn begin(path: &Path, args: &Args, jobs: &[Job]) -> Result<Self, Error> {
-        let name = path.display().to_string();
-        // An older report stays until there is a new one.
-        let opened = File::options().write(true).create(true).truncate(false).open(path);
-        let file = opened.map_err(|error| Error::usage(format_args!("--html {name}: {error}")))?;
-        let text = |job: &Job| {
-            fs::read_to_string(&job.file).map_err(|error| Error::usage(format_args!("{}: {error}", job.file)))
-        };
-        Ok(Self { name, file, command: args.command(), texts: jobs.iter().map(text).collect::<Result<_, _>>()? })
-    }
-
-    fn finish(mut self, report: &Report) -> Result<(), Error> {
-        let page = html::render(report, &Origin { command: &self.command, texts: &self.texts });
-        let written = self.file.set_len(0).and_then(|()| self.file.write_all(page.as_bytes()));
-        written.map_err(|error| Error::failed(format_args!("cannot write {}: {error}", self.name)))
-    }
+fn unknown(name: &str) -> Error {
+    let known = controllers::names().collect::<Vec<_>>().join(", ");
+    Error::usage(format_args!("--controllers: there is no `{name}`")).hint(format_args!("known: {known}"))
 }
 
 fn is_toml(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "toml")
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |character: char| character.is_alphanumeric() || "/._-,+=:@".contains(character);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 /// How far it is, on standard error, if that is a terminal.
-fn progress(jobs: &[Job]) -> ProgressBar {
+fn progress(runs: usize) -> ProgressBar {
     const REDRAWN_EVERY: Duration = Duration::from_millis(200);
     let style = ProgressStyle::with_template("{bar:30} {pos:>5}/{len} runs, {eta} left").expect("a constant template");
-    let bar = ProgressBar::new(jobs.iter().map(Job::runs).sum::<usize>() as u64).with_style(style);
+    let bar = ProgressBar::new(runs as u64).with_style(style);
     bar.enable_steady_tick(REDRAWN_EVERY);
     bar
 }
 
-fn print(report: &Report, json: bool) -> io::Result<()> {
-    writeln!(anstream::stderr().lock(), "{}", table::render(report))?;
-    if json {
-        let mut stdout = io::stdout().lock();
-        serde_json::to_writer(&mut stdout, report)?;
-        writeln!(stdout)?;
-    }
-    Ok(())
+/// The table goes to standard error, so that the JSON can be piped.
+fn print(table: &str, report: &impl Serialize, json: bool) -> Result<(), Error> {
+    let write = || -> io::Result<()> {
+        writeln!(anstream::stderr().lock(), "{table}")?;
+        if json {
+            let mut stdout = io::stdout().lock();
+            serde_json::to_writer(&mut stdout, report)?;
+            writeln!(stdout)?;
+        }
+        Ok(())
+    };
+    write().map_err(|error| Error::failed(format_args!("cannot write the report: {error}")))
 }

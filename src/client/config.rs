@@ -30,6 +30,10 @@ pub struct ClientConfig {
     /// The heartbeat that the client would like; the gateway has the last word. Shorter notices a dead link sooner and
     /// wakes a phone's radio more often. Default: zero, which leaves it to the gateway.
     pub heartbeat: Duration,
+    /// Whether requests are held back while the gateway says that it would refuse them
+    /// ([`RequestError::HeldBack`](super::RequestError::HeldBack)). Without it they are sent and refused, which costs a
+    /// round trip each and gains nothing but the gateway's own word. Default: true.
+    pub hold_back: bool,
     /// How many pushes may wait for [`Pushes::recv`](super::Pushes::recv). One more drops the oldest. At least 1.
     /// Default: 256.
     pub push_capacity: usize,
@@ -61,6 +65,7 @@ impl ClientConfig {
             connect_timeout: Duration::from_secs(10),
             source_address: None,
             heartbeat: Duration::ZERO,
+            hold_back: true,
             push_capacity: 256,
             max_body_bytes: 256 * 1024,
         }

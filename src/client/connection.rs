@@ -13,7 +13,8 @@ use std::{collections::VecDeque, mem, sync::Arc};
 use bytes::BytesMut;
 
 use super::{
-    CloseReason, Event, Login, NewRequest, ProtocolError, RequestError, Session, Verdict, open::Open, session,
+    CloseReason, Event, Login, NewRequest, ProtocolError, RequestError, Session, Verdict, cuts::Cuts, open::Open,
+    session,
 };
 use crate::{
     clock::Timestamp,
@@ -37,7 +38,7 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum State {
-    Greeting { deadline: Timestamp },
+    Greeting { deadline: Timestamp, cuts: Cuts },
     Open(Box<Open>),
     Closed(CloseReason),
 }
@@ -47,11 +48,13 @@ impl Connection {
     pub fn new(login: &Login, now: Timestamp) -> Self {
         let mut outgoing = BytesMut::new();
         wire::encode_control(&mut outgoing, Kind::Hello, &login.hello());
-        let state = State::Greeting { deadline: now + login.timeout };
+        let cuts = Cuts::new(login.outbox, login.hold_back);
+        let state = State::Greeting { deadline: now + login.timeout, cuts };
         Self { state, max_body_bytes: login.max_body_bytes, outgoing, events: VecDeque::new() }
     }
 
-    /// Sends a request once logged in, and returns its id. Ids are consecutive from 1.
+    /// Sends a request once logged in, and returns its id. Ids are consecutive from 1; one that was held back has used one
+    /// up.
     ///
     /// # Errors
     ///
@@ -105,7 +108,7 @@ impl Connection {
     /// Does what is due by `now`: gives up what has waited too long, pings when it has been quiet.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let ended = match &mut self.state {
-            State::Greeting { deadline } => (now >= *deadline).then_some(CloseReason::LoginTimedOut),
+            State::Greeting { deadline, .. } => (now >= *deadline).then_some(CloseReason::LoginTimedOut),
             State::Open(open) => open.handle_timeout(&mut self.outgoing, &mut self.events, now),
             State::Closed(_) => None,
         };
@@ -117,7 +120,7 @@ impl Connection {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` once closed.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         match &self.state {
-            State::Greeting { deadline } => Some(*deadline),
+            State::Greeting { deadline, .. } => Some(*deadline),
             State::Open(open) => Some(open.next_timeout()),
             State::Closed(_) => None,
         }
@@ -162,17 +165,20 @@ impl Connection {
         match (&mut self.state, frame.kind) {
             (_, Kind::Refused) => Err(refused(frame.message()?)),
             (_, Kind::Kick) => Err(kicked(frame.message()?)),
-            (State::Greeting { .. }, Kind::Welcome) => self.open(frame.message()?, now),
+            (State::Greeting { cuts, .. }, Kind::Welcome) => {
+                let cuts = mem::take(cuts);
+                self.open(frame.message()?, cuts, now)
+            }
             (State::Open(open), _) => open.handle_frame(frame, &mut self.outgoing, &mut self.events, now),
             (State::Greeting { .. } | State::Closed(_), kind) => Err(ProtocolError::Unexpected(kind).into()),
         }
     }
 
-    fn open(&mut self, welcome: pb::Welcome, now: Timestamp) -> Result<(), CloseReason> {
+    fn open(&mut self, welcome: pb::Welcome, cuts: Cuts, now: Timestamp) -> Result<(), CloseReason> {
         if welcome.version != wire::VERSION {
             return Err(ProtocolError::Version(welcome.version).into());
         }
-        let open = Open::new(welcome, now);
+        let open = Open::new(welcome, cuts, now);
         self.events.push_back(Event::Welcomed(Arc::clone(open.session())));
         self.state = State::Open(Box::new(open));
         Ok(())

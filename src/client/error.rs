@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::{self, http::StatusCode};
 
 use super::Alternative;
 use crate::{
-    id::BusinessCode,
+    id::{BusinessCode, MessageId},
     wire::{DecodeError, Kind, Reason, reason::Advice},
 };
 
@@ -215,6 +215,18 @@ pub enum RequestError {
     /// The gateway's table has no business with this code: not sent.
     #[error("there is no business with code {0}")]
     UnknownBusiness(BusinessCode),
+    /// The gateway has said that it would most likely refuse it: not sent. The id that it would have had is used up.
+    #[error("held back: the gateway takes {} of business {business} at present", share(*open_permille))]
+    HeldBack {
+        /// The request's id.
+        id: MessageId,
+        /// Its business.
+        business: BusinessCode,
+        /// How many of a thousand requests of this client pass.
+        open_permille: u16,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// As many requests or bytes wait on this connection as may: not sent.
     #[error("too many requests wait on this connection")]
     Busy,
@@ -226,14 +238,15 @@ impl RequestError {
         match self {
             Self::Refused(verdict) | Self::Unknown(verdict) | Self::Failed(verdict) => verdict.is_retryable(),
             Self::Lost(reason) | Self::Closed(reason) => reason.is_retryable(),
-            Self::TimedOut(_) | Self::Busy => true,
+            Self::TimedOut(_) | Self::HeldBack { .. } | Self::Busy => true,
             Self::TooLarge { .. } | Self::UnknownBusiness(_) => false,
         }
     }
 
-    /// How long the gateway asks this client to wait, if it said so.
+    /// How long to wait before trying again, as far as the gateway has said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
+            Self::HeldBack { retry_after, .. } => Some(*retry_after),
             Self::Refused(verdict) | Self::Unknown(verdict) | Self::Failed(verdict) => verdict.retry_after,
             Self::Lost(reason) | Self::Closed(reason) => reason.retry_after(),
             Self::TimedOut(_) | Self::TooLarge { .. } | Self::UnknownBusiness(_) | Self::Busy => None,
@@ -244,8 +257,20 @@ impl RequestError {
     pub fn may_have_run(&self) -> bool {
         match self {
             Self::Unknown(_) | Self::Failed(_) | Self::TimedOut(_) | Self::Lost(_) => true,
-            Self::Refused(_) | Self::Closed(_) | Self::TooLarge { .. } | Self::UnknownBusiness(_) | Self::Busy => false,
+            Self::Refused(_)
+            | Self::Closed(_)
+            | Self::TooLarge { .. }
+            | Self::UnknownBusiness(_)
+            | Self::HeldBack { .. }
+            | Self::Busy => false,
         }
+    }
+}
+
+fn share(open_permille: u16) -> String {
+    match open_permille {
+        0 => "no requests".to_owned(),
+        some => format!("{} % of the requests", f64::from(some) / 10.0),
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Login {
     pub timeout: Duration,
     /// The largest body that is read, in bytes.
     pub max_body_bytes: usize,
+    /// Whether requests are held back while the gateway says that it would refuse them.
+    pub hold_back: bool,
 }
 
 impl Login {

@@ -158,6 +158,7 @@ async fn login(config: ClientConfig, clock: Clock) -> Result<(Client, Pushes), C
         heartbeat: config.heartbeat,
         timeout: config.connect_timeout,
         max_body_bytes: config.max_body_bytes,
+        hold_back: config.hold_back,
     };
     let connection = Connection::new(&login, clock.now());
     let shared = Shared::new(connection, config.push_capacity, clock);

@@ -15,12 +15,13 @@
 //! # }
 //! ```
 //!
-//! Reading order: `event` (what goes in and comes out), `connection` and `open` (the states), `liveness`, `tries` and
-//! `session` (their parts), `transport`, `driver`, `pushes`, `handle`. Everything up to `session` is free of sockets, clocks and
-//! tasks, so whole conversations run in a test in microseconds.
+//! Reading order: `event` (what goes in and comes out), `connection` and `open` (the states), `liveness`, `tries`, `cuts`
+//! and `session` (their parts), `transport`, `driver`, `pushes`, `handle`. Everything up to `session` is free of sockets,
+//! clocks and tasks, so whole conversations run in a test in microseconds.
 
 mod config;
 mod connection;
+mod cuts;
 mod driver;
 mod error;
 mod event;

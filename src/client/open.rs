@@ -6,11 +6,8 @@ use bytes::BytesMut;
 use prost::Message;
 
 use super::{
-    CloseReason, Event, Goaway, NewRequest, ProtocolError, Push, Reply, RequestError, Session, Verdict,
-    event::millis,
-    liveness::Liveness,
-    session::{self, Cuts},
-    tries::Tries,
+    CloseReason, Event, Goaway, NewRequest, ProtocolError, Push, Reply, RequestError, Session, Verdict, cuts::Cuts,
+    event::millis, liveness::Liveness, session, tries::Tries,
 };
 use crate::{
     clock::Timestamp,
@@ -38,10 +35,9 @@ pub(super) struct Open {
 }
 
 impl Open {
-    pub(super) fn new(welcome: pb::Welcome, now: Timestamp) -> Self {
+    pub(super) fn new(welcome: pb::Welcome, mut cuts: Cuts, now: Timestamp) -> Self {
         let resolved = welcome.cuts.clone();
         let session = Arc::new(Session::from(welcome));
-        let mut cuts = Cuts::default();
         cuts.remember(&resolved, &session, now);
         Self {
             liveness: Liveness::new(session.heartbeat, session.tolerance, now),
@@ -90,6 +86,11 @@ impl Open {
             return Err(too_large());
         }
         let id = MessageId(self.last_id.0 + 1);
+        if let Err(held_back) = self.cuts.pass(business, id, now) {
+            // The next request is another one, with a chance of its own.
+            self.last_id = id;
+            return Err(held_back);
+        }
         wire::encode(outgoing, Kind::Request, flags, business, id, &body).map_err(|_| too_large())?;
         self.last_id = id;
         self.liveness.sent(now);

@@ -1,11 +1,10 @@
 //! What a `Welcome` grants, checked once: no zero is left where a duration or a limit is meant.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::{
-    clock::Timestamp,
     id::{BusinessCode, Epoch, Incarnation},
     pb::client as pb,
 };
@@ -120,34 +119,6 @@ fn count_or(count: u32, default: usize) -> usize {
     if count == 0 { default } else { count as usize }
 }
 
-/// The cuts that the gateway resolved for this client: at most one per business of the session's table.
-#[derive(Debug, Default)]
-pub(super) struct Cuts(BTreeMap<BusinessCode, Held>);
-
-#[derive(Debug)]
-struct Held {
-    open_permille: u16,
-    until: Timestamp,
-}
-
-impl Cuts {
-    /// Takes what a frame says; codes that are not in the session's table are ignored, which bounds the memory.
-    pub(super) fn remember(&mut self, cuts: &[pb::ResolvedCut], session: &Session, now: Timestamp) {
-        for cut in cuts {
-            let Ok(code) = u16::try_from(cut.business).map(BusinessCode) else { continue };
-            if session.business(code).is_some() {
-                let until = now + Duration::from_millis(cut.valid_ms.into());
-                self.0.insert(code, Held { open_permille: cut.open_permille.min(1000) as u16, until });
-            }
-        }
-    }
-
-    /// The share of this client's requests that pass, in thousandths; 1000 if nothing else is known.
-    pub(super) fn open_permille(&self, business: BusinessCode, now: Timestamp) -> u16 {
-        self.0.get(&business).filter(|held| now < held.until).map_or(1000, |held| held.open_permille)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,18 +128,5 @@ mod tests {
         let session = Session::from(pb::Welcome { heartbeat_ms: 200, ..pb::Welcome::default() });
         assert_eq!((session.heartbeat, session.tolerance), (Duration::from_millis(200), Duration::from_millis(600)));
         assert_eq!((session.max_body_bytes, session.max_in_flight), (DEFAULT_MAX_BODY_BYTES, DEFAULT_MAX_IN_FLIGHT));
-    }
-
-    #[test]
-    fn a_cut_is_forgotten_when_it_expires_and_ignored_for_strangers() {
-        let business = pb::Business { code: 2, name: "message".into(), timeout_ms: 0 };
-        let session = Session::from(pb::Welcome { businesses: vec![business], ..pb::Welcome::default() });
-        let mut cuts = Cuts::default();
-        let cut = |business| pb::ResolvedCut { business, open_permille: 5000, valid_ms: 10 };
-        let closed = pb::ResolvedCut { open_permille: 0, ..cut(2) };
-        cuts.remember(&[cut(70_000), cut(3), closed], &session, Timestamp::ZERO);
-        assert_eq!(cuts.0.len(), 1);
-        assert_eq!(cuts.open_permille(BusinessCode(2), Timestamp::ZERO), 0);
-        assert_eq!(cuts.open_permille(BusinessCode(2), Timestamp::from_nanos(10_000_000)), 1000);
     }
 }

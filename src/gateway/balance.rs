@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::request::{ClientRequest, OfClient};
 use crate::{
-    admission::{Cause, Cut, Refusal},
+    admission::{Cause, Cut, Passage, Refusal, Value, retry_after},
     clock::Timestamp,
     policy::table::Balance as Choice,
     request::{Prioritized, Timed},
@@ -25,8 +25,12 @@ pub trait Instance {
     fn key(&self) -> u64;
     /// Whether requests can be sent to it.
     fn is_connected(&self) -> bool;
-    /// The cut that it sent, open if that is too long ago.
-    fn cut(&self, now: Timestamp) -> Cut;
+    /// Whether it would take a request of this value, by the cut that it sent.
+    ///
+    /// # Errors
+    ///
+    /// The cut, if it would not.
+    fn decide(&self, now: Timestamp, value: Value) -> Result<Passage, Cut>;
     /// Requests that wait for it or are in flight to it.
     fn load(&self) -> usize;
 }
@@ -79,24 +83,20 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let value = request.value();
         let refuse =
-            |cause, cut| ResponseFuture::Refused(Some(Refusal { cause, value, cut, retry_after: RETRY_AFTER }));
+            |cause, cut, retry_after| ResponseFuture::Refused(Some(Refusal { cause, value, cut, retry_after }));
         let now = request.arrived();
         match self.choose(request.client()) {
-            None => refuse(Cause::NoInstance, Cut::CLOSED),
-            Some((instance, service)) => {
-                let cut = instance.cut(now);
-                if cut.admits(value) {
-                    ResponseFuture::Chosen(service.call(request))
-                } else {
-                    refuse(Cause::InstanceCut, cut)
-                }
-            }
+            None => refuse(Cause::NoInstance, Cut::CLOSED, RETRY_WHEN_AWAY),
+            Some((instance, service)) => match instance.decide(now, value) {
+                Ok(Passage::Below | Passage::Probe) => ResponseFuture::Chosen(service.call(request)),
+                Err(cut) => refuse(Cause::InstanceCut, cut, retry_after(value, cut)),
+            },
         }
     }
 }
 
-/// A link that was lost is dialled again within this time, and a cut that is not renewed lapses.
-const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+/// A link that was lost is dialled again within this time.
+const RETRY_WHEN_AWAY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The chosen instance's answer, or a refusal.
 #[pin_project::pin_project(project = Projected)]
@@ -127,5 +127,114 @@ where
 impl<S, I> fmt::Debug for Balance<S, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Balance").field("instances", &self.instances.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, future::ready, sync::Arc, time::Duration};
+
+    use tower::service_fn;
+
+    use super::*;
+    use crate::{
+        admission::{Level, PriorityKey, Upstream},
+        gateway::{PolicySource, connection::Connection, request::Table},
+        id::{BusinessCode, Epoch, MessageId, OutboxId},
+        request::{Admitted, Failure},
+    };
+
+    const NOW: Timestamp = Timestamp::from_nanos(10_000_000_000);
+
+    /// Sent its cut a moment ago, unless it is away.
+    struct Told(RefCell<Option<Upstream>>);
+
+    impl Told {
+        fn cut(cut: Cut) -> Self {
+            let mut upstream = Upstream::new();
+            upstream.hear(cut, NOW);
+            Self(RefCell::new(Some(upstream)))
+        }
+    }
+
+    impl Instance for &Told {
+        fn key(&self) -> u64 {
+            7
+        }
+
+        fn is_connected(&self) -> bool {
+            self.0.borrow().is_some()
+        }
+
+        fn decide(&self, now: Timestamp, value: Value) -> Result<Passage, Cut> {
+            self.0.borrow_mut().as_mut().map_or(Err(Cut::CLOSED), |upstream| upstream.decide(now, value))
+        }
+
+        fn load(&self) -> usize {
+            0
+        }
+    }
+
+    fn request(value: Value) -> Admitted<ClientRequest> {
+        let hash = PriorityKey([0; 16]).user(b"alice");
+        let table = Table::new(PolicySource::BuiltInDefault.open(0).unwrap().current(), &["main".to_owned()]);
+        let request = ClientRequest {
+            connection: Connection::new("alice", "phone", 0, hash, Epoch(1), OutboxId(1)),
+            business: BusinessCode(20),
+            priority: 20,
+            levels: (0, 127),
+            service: 0,
+            id: MessageId(1),
+            resent: false,
+            no_reply_wanted: false,
+            arrived: NOW,
+            unix_ms: 0,
+            deadline: NOW + Duration::from_secs(1),
+            oldest_unsettled_of_business: 0,
+            payload: bytes::Bytes::new(),
+            table: Arc::new(table),
+        };
+        Admitted::new(value, request)
+    }
+
+    /// What becomes of a request of this value at the one instance there is.
+    fn ask(instance: &Told, value: Value) -> Result<(), Failure> {
+        let answers = service_fn(|_: Admitted<ClientRequest>| ready(Ok::<_, Failure>(())));
+        let mut balance = Balance::new(vec![(instance, answers)]);
+        let answer = std::pin::pin!(balance.call(request(value)));
+        match answer.poll(&mut Context::from_waker(std::task::Waker::noop())) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => panic!("did not answer at once"),
+        }
+    }
+
+    fn refusal(answer: Result<(), Failure>) -> Refusal {
+        let Err(Failure::Refused(refusal)) = answer else { panic!("{answer:?}") };
+        refusal
+    }
+
+    #[test]
+    fn what_the_instance_would_refuse_is_refused_here_with_its_cut_and_a_hint_for_its_value() {
+        let cut = Cut::through(Level::new(20, 63));
+        let instance = Told::cut(cut);
+        assert_eq!(ask(&instance, Value::new(Level::new(20, 63), 9)), Ok(()));
+        let worse = Value::new(Level::new(63, 0), 9);
+        let refused = refusal(ask(&instance, worse));
+        assert_eq!((refused.cause, refused.cut, refused.value), (Cause::InstanceCut, cut, worse));
+        assert_eq!(refused.retry_after, retry_after(worse, cut));
+    }
+
+    #[test]
+    fn of_many_that_it_would_refuse_one_is_sent_as_a_probe() {
+        let instance = Told::cut(Cut::CLOSED);
+        let grains = (0..128).map(|slice| slice << (crate::admission::GRAIN_BITS - 7));
+        let sent = grains.filter(|&grain| ask(&instance, Value::new(Level::new(20, 0), grain)).is_ok()).count();
+        assert_eq!((sent, instance.0.borrow().as_ref().map(Upstream::probes)), (1, Some(1)));
+    }
+
+    #[test]
+    fn without_an_instance_all_are_refused_and_come_back_when_one_may_be_there() {
+        let away = refusal(ask(&Told(RefCell::new(None)), Value::default()));
+        assert_eq!((away.cause, away.retry_after), (Cause::NoInstance, RETRY_WHEN_AWAY));
     }
 }

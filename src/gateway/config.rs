@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use super::sample::SampleLog;
 use crate::policy::{Faults, Policy, PolicyStore, table::ServiceAddresses};
 
 /// A gateway's settings.
@@ -23,6 +24,8 @@ pub struct GatewayConfig {
     pub policy: PolicySource,
     /// The fleet's secret for placing users.
     pub priority_key: [u8; 16],
+    /// A sample of the requests that goes into a file.
+    pub sample: Option<SampleLog>,
 }
 
 /// Where a policy comes from.
@@ -65,6 +68,14 @@ pub enum StartError {
     Listen {
         /// Which one.
         address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file for the sample of requests cannot be written.
+    #[error("cannot write the sample {}", .file.display())]
+    Sample {
+        /// Which file.
+        file: PathBuf,
         /// Why.
         source: std::io::Error,
     },

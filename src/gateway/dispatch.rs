@@ -15,7 +15,7 @@ use super::{
     roster::Member,
 };
 use crate::{
-    admission::Cut,
+    admission::{Cut, Passage, Value},
     clock::Timestamp,
     id::MessageId,
     layer::{Place, Placed, QueueHandle},
@@ -134,8 +134,8 @@ impl Instance for InstanceHandle {
         self.link.is_connected()
     }
 
-    fn cut(&self, now: Timestamp) -> Cut {
-        self.link.instance_cut(now)
+    fn decide(&self, now: Timestamp, value: Value) -> Result<Passage, Cut> {
+        self.link.decide(now, value)
     }
 
     fn load(&self) -> usize {

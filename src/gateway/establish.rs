@@ -43,8 +43,9 @@ impl Service<Monitored<Present>> for Establish {
         ready(presence.enter().map(|()| {
             let table = self.worker.table();
             let mut welcome = welcome(&self.worker.gateway, &table.policy, wanted);
+            let levels = table.levels_of(presence.connection.tier);
             welcome.connection_epoch = presence.connection.epoch.0;
-            welcome.cuts = self.worker.gateway.resolved_cuts(&presence.connection, &table);
+            welcome.cuts = self.worker.gateway.resolved_cuts(&presence.connection, levels, &table, None);
             Established { presence, pulse, welcome }
         }))
     }

@@ -14,6 +14,7 @@ pub mod balance;
 pub mod config;
 pub mod connection;
 pub mod counters;
+pub mod cuts;
 pub mod deadline;
 pub mod dispatch;
 pub mod establish;
@@ -26,10 +27,12 @@ pub mod push;
 pub mod request;
 pub mod roster;
 mod run;
+pub mod sample;
 pub mod scratch;
 pub mod session;
 pub mod stack;
 pub mod transport;
+pub mod usage;
 mod windows;
 pub mod worker;
 
@@ -52,17 +55,17 @@ use self::{
     establish::millis,
     request::Table,
     roster::Roster,
+    sample::Sample,
     worker::Worker,
 };
 use crate::{
-    admission::{Cut, Gate, Level, OwnGate, PriorityKey, Value},
-    clock::{Clock, unix_millis},
+    admission::{Gate, OwnGate, PriorityKey},
+    clock::Clock,
     id::BusinessCode,
     layer::{
         limit::{LimitHandle, Limits},
         rate::TokenBucket,
     },
-    pb::client as pb,
     policy::{
         PolicyStore,
         table::{Connections, Policy, ServiceAddresses},
@@ -70,9 +73,6 @@ use crate::{
     registry::{Home, Registry},
     wire::Reason,
 };
-
-/// For how long a client may go by the cuts that it was told.
-const CUTS_HOLD: Duration = Duration::from_secs(1);
 
 /// Clients of a small gateway need not wait long.
 const SHORTEST_SPREAD: Duration = Duration::from_secs(1);
@@ -107,6 +107,8 @@ pub struct Gateway {
     pub own_gate: OwnGate,
     /// How many workers there are.
     pub workers: usize,
+    /// What the workers' samples are made from, if there is to be a sample.
+    pub sample: OnceLock<Sample>,
     running: OnceLock<Vec<Arc<Worker>>>,
     draining: AtomicBool,
     spread_ms: AtomicU32,
@@ -141,6 +143,7 @@ impl Gateway {
             gates,
             own_gate,
             workers: config.workers,
+            sample: OnceLock::new(),
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
             spread_ms: AtomicU32::new(millis(SHORTEST_SPREAD)),
@@ -214,37 +217,6 @@ impl Gateway {
             (self.roster.len() as f64 / rate).clamp(SHORTEST_SPREAD.as_secs_f64(), LONGEST_SPREAD.as_secs_f64());
         self.spread_ms.store(millis(Duration::from_secs_f64(seconds)), Ordering::Relaxed);
     }
-
-    /// What a client is told with a pong.
-    pub fn pong(&self, connection: &Connection, table: &Table) -> pb::Pong {
-        pb::Pong { spread_ms: self.spread_ms(), cuts: self.resolved_cuts(connection, table) }
-    }
-
-    /// What the cuts mean for one client, for each business that is not fully open to it.
-    pub fn resolved_cuts(&self, connection: &Connection, table: &Table) -> Vec<pb::ResolvedCut> {
-        let since_epoch = Duration::from_millis(unix_millis());
-        let levels = table.policy.tiers.get(usize::from(connection.tier)).map_or((0, 127), |tier| tier.levels);
-        let user = connection.user_hash.level(since_epoch, levels);
-        let cuts = table.policy.businesses.iter().filter_map(|business| {
-            let gate = &self.gates[table.service_of(business)?];
-            let open_permille = share(gate.effective_cut(), Level::new(business.priority, user));
-            (open_permille < 1000).then(|| pb::ResolvedCut {
-                business: u32::from(business.code.0),
-                open_permille,
-                valid_ms: millis(CUTS_HOLD),
-            })
-        });
-        cuts.collect()
-    }
-}
-
-/// The part of a level's grains below a cut, in thousandths.
-fn share(cut: Cut, level: Level) -> u32 {
-    let first = u64::from(Value::new(level, 0).bits());
-    let grains = 1_u64 << crate::admission::GRAIN_BITS;
-    let below = u64::from(cut.bits()).saturating_sub(first).min(grains);
-    // Grain for grain; an open cut leaves out the last one of all.
-    u32::try_from(((below + 1) * 1000 / grains).min(1000)).unwrap_or(1000)
 }
 
 fn limits(connections: &Connections) -> Limits {
@@ -257,21 +229,5 @@ fn limits(connections: &Connections) -> Limits {
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway").field("home", &self.home).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cut_is_told_as_the_share_of_a_clients_requests_that_passes() {
-        let level = Level::new(2, 10);
-        assert_eq!(share(Cut::OPEN, Level::LEAST_IMPORTANT), 1000);
-        assert_eq!(share(Cut::through(level), level), 1000);
-        assert_eq!(share(Cut::CLOSED, level), 0);
-        assert_eq!(share(Cut::through(Level::new(2, 9)), level), 0);
-        let half = Cut::from_bits(Value::new(level, 1 << (crate::admission::GRAIN_BITS - 1)).bits());
-        assert_eq!(share(half, level), 500);
     }
 }

@@ -25,7 +25,7 @@ pub struct ClientRequest {
     pub business: BusinessCode,
     /// The business's priority, 0–63.
     pub priority: u8,
-    /// The user levels of the client's tier.
+    /// The user levels that the client moves in: its tier's, or the end of them if it was served far more than others.
     pub levels: (u8, u8),
     /// Index of the logic service in the gateway.
     pub service: usize,

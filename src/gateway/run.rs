@@ -18,6 +18,7 @@ use super::{
     connection::Ending,
     porch,
     push::PushService,
+    sample::{MAX_TRACE_BYTES, Sample, SampleLog},
     windows,
     worker::{TICK, Worker},
 };
@@ -29,6 +30,7 @@ use crate::{
     policy,
     registry::{Home, MemoryRegistry},
     service::batch::MAX_MESSAGE_BYTES,
+    trace::Recorder,
     wire::Reason,
 };
 
@@ -59,6 +61,7 @@ pub struct Running {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     workers: Vec<thread::JoinHandle<()>>,
+    recorder: Option<Recorder>,
 }
 
 /// Starts a gateway. Returns when it serves.
@@ -76,6 +79,7 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
         address: addresses.push.to_string(),
     };
     let gateway = Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home);
+    let recorder = config.sample.as_ref().map(|sample| begin_sample(sample, &gateway)).transpose()?;
     let stop = CancellationToken::new();
     // Until everything runs, whatever fails ends what runs already.
     let unfinished = stop.clone().drop_guard();
@@ -88,7 +92,15 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
         until(&stop, serve_pushes(push_listener, gateway.clone())),
     ];
     unfinished.disarm();
-    Ok(Running { gateway, addresses, stop, tasks, workers: threads })
+    Ok(Running { gateway, addresses, stop, tasks, workers: threads, recorder })
+}
+
+/// The workers take their parts of the sample from the gateway when they start.
+fn begin_sample(log: &SampleLog, gateway: &Gateway) -> Result<Recorder, StartError> {
+    let failed = |source| StartError::Sample { file: log.file.clone(), source };
+    let recorder = Recorder::create(&log.file, MAX_TRACE_BYTES).map_err(failed)?;
+    let _ = gateway.sample.set(Sample::new(recorder.sink(), log.one_in, gateway.clock.now()));
+    Ok(recorder)
 }
 
 /// A policy whose requests could never be answered is not started with.
@@ -238,8 +250,15 @@ impl Running {
             let _ = task.await;
         }
         let workers = self.workers;
-        let joined = tokio::task::spawn_blocking(move || workers.into_iter().for_each(|worker| drop(worker.join())));
-        let _ = joined.await;
+        let join = move || {
+            workers.into_iter().for_each(|worker| drop(worker.join()));
+            // Nobody tells anything any more.
+            self.gateway.worker_list().iter().filter_map(|worker| worker.sample.as_ref()).for_each(Sample::flush);
+            self.recorder.map(Recorder::finish)
+        };
+        if let Ok(Some(Err(error))) = tokio::task::spawn_blocking(join).await {
+            tracing::error!(%error, "the sample of requests is incomplete");
+        }
     }
 
     fn tell_everyone(&self, ending: impl Fn() -> Ending) {

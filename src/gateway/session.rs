@@ -2,6 +2,7 @@
 //! writes what comes back; between two frames it holds no buffer.
 
 mod read;
+mod standing;
 mod write;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use self::write::Unsent;
+use self::{standing::Standing, write::Unsent};
 use super::{
     connection::{Connection, Ending},
     counters::Outcome,
@@ -21,15 +22,18 @@ use super::{
     presence::Presence,
     request::ClientRequest,
     roster::Member,
+    sample::Ended,
     scratch::{self, Scratch},
     stack::RequestFuture,
     transport::{LEAVE_TIME, Transport},
     worker::Worker,
 };
 use crate::{
+    admission::{Cause, Cost},
+    clock::Timestamp,
     id::{BusinessCode, MessageId},
     layer::{heartbeat::Pulse, limit::Permit},
-    request::Failure,
+    request::{Failure, Timed},
     wire::{Kind, Reason},
 };
 
@@ -54,8 +58,10 @@ pub struct Session {
     /// A ping came in this turn. However many did, one pong says all there is to say.
     pong_due: bool,
     phase: Phase,
-    /// Bounds the time for the last frame.
-    leave_by: Option<Box<Deadline>>,
+    /// What is remembered of the client's requests.
+    standing: Option<Box<Standing>>,
+    /// While serving: nothing is read before. While leaving: bounds the time for the last frame.
+    timer: Option<Box<Deadline>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +93,8 @@ enum Farewell {
 struct InFlight {
     id: MessageId,
     business: BusinessCode,
+    cost: Cost,
+    arrived: Timestamp,
     no_reply_wanted: bool,
     #[pin]
     future: RequestFuture,
@@ -96,6 +104,8 @@ struct InFlight {
 struct Done {
     id: MessageId,
     business: BusinessCode,
+    cost: Cost,
+    arrived: Timestamp,
     no_reply_wanted: bool,
     result: Result<super::link::Answer, Failure>,
 }
@@ -106,7 +116,8 @@ impl Future for InFlight {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Done> {
         let this = self.project();
         let result = ready!(this.future.poll(cx));
-        Poll::Ready(Done { id: *this.id, business: *this.business, no_reply_wanted: *this.no_reply_wanted, result })
+        let (id, business, cost, arrived) = (*this.id, *this.business, *this.cost, *this.arrived);
+        Poll::Ready(Done { id, business, cost, arrived, no_reply_wanted: *this.no_reply_wanted, result })
     }
 }
 
@@ -135,6 +146,7 @@ impl Session {
             scratch.control(Kind::Welcome, &parts.welcome);
             parts.transport.framed(scratch)
         });
+        let standing = Standing::welcomed(&parts.welcome, parts.worker.clock.now());
         let partial = (!parts.read_ahead.is_empty()).then(|| Box::new(parts.read_ahead));
         Self {
             transport: parts.transport,
@@ -149,7 +161,8 @@ impl Session {
             pushes_written: 0,
             pong_due: false,
             phase: Phase::Starting,
-            leave_by: None,
+            standing,
+            timer: None,
         }
     }
 
@@ -167,7 +180,8 @@ impl Session {
             self.phase = Phase::Closing(farewell);
         }
         if std::mem::take(&mut self.pong_due) {
-            scratch.control(Kind::Pong, &self.worker.gateway.pong(&self.connection, &self.worker.table()));
+            let pong = self.pong();
+            scratch.control(Kind::Pong, &pong);
         }
         self.collect_answers(cx, scratch);
         if let Phase::Finishing(reason) = self.phase
@@ -213,15 +227,27 @@ impl Session {
 
     /// Hands a resolved request to the stack and keeps its future.
     fn submit(&mut self, request: ClientRequest) {
-        let (id, business, no_reply_wanted) = (request.id, request.business, request.no_reply_wanted);
+        let ClientRequest { id, business, arrived, no_reply_wanted, .. } = request;
+        let cost = request.cost();
         let future = self.worker.call(request);
-        self.in_flight.get_or_insert_default().push(InFlight { id, business, no_reply_wanted, future });
+        let in_flight = InFlight { id, business, cost, arrived, no_reply_wanted, future };
+        self.in_flight.get_or_insert_default().push(in_flight);
     }
 
     fn collect_answers(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {
         let Some(mut in_flight) = self.in_flight.take() else { return };
+        let (mut now, mut shut_out) = (None, None);
         while let Poll::Ready(Some(done)) = in_flight.poll_next_unpin(cx) {
-            self.write_done(done, scratch);
+            if let Err(Failure::Refused(refusal)) = &done.result
+                && refusal.cause == Cause::GatewayCut
+            {
+                shut_out = Some(*refusal);
+            }
+            let now = *now.get_or_insert_with(|| self.worker.clock.now());
+            self.write_done(done, now, scratch);
+        }
+        if let Some(refusal) = shut_out {
+            self.pause_if_shut_out(&refusal, cx);
         }
         // The set is dropped as soon as it is empty: an idle connection must not pay for it.
         if !in_flight.is_empty() {
@@ -229,8 +255,15 @@ impl Session {
         }
     }
 
-    fn count(&self, business: BusinessCode, outcome: Outcome) {
+    /// Counts how a request ended, and tells the sample if it is in it.
+    fn ended(&self, id: MessageId, business: BusinessCode, arrived: Timestamp, outcome: Outcome) {
         self.worker.counters.count(business, outcome);
+        let user = self.connection.user_hash;
+        if let Some(sample) = self.worker.sample.as_ref().filter(|sample| sample.has(user, id))
+            && let Some(rule) = self.worker.table().policy.business(business)
+        {
+            sample.tell(Ended { business: &rule.name, user, arrived, outcome }, self.worker.clock.now());
+        }
     }
 
     /// Queues the last frame and begins to leave. From here on nobody finds the connection any more.
@@ -254,14 +287,14 @@ impl Session {
         self.transport.frame_onto(scratch, last.bytes());
         self.transport.put_close(reason, last.bytes());
         self.unsent = Some(last);
-        self.leave_by = Some(Box::new(self.worker.deadlines.at(self.worker.clock.now() + LEAVE_TIME)));
+        self.timer = Some(Box::new(self.worker.deadlines.at(self.worker.clock.now() + LEAVE_TIME)));
         self.phase = Phase::Leaving;
         self.leave(cx, scratch)
     }
 
     /// Writes what is left, then waits for the client to close its side; both only until the deadline.
     fn leave(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
-        let late = self.leave_by.as_mut().is_none_or(|deadline| Pin::new(deadline).poll(cx).is_ready());
+        let late = self.timer.as_mut().is_none_or(|deadline| Pin::new(deadline).poll(cx).is_ready());
         if late {
             return Poll::Ready(());
         }

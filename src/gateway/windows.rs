@@ -6,6 +6,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{Gateway, worker::TICK};
+use crate::admission::Backlog;
 
 /// Starts the thread; it ends with `stop`, and if it ends before, everything else does as well.
 ///
@@ -28,8 +29,8 @@ async fn tick_gates(gateway: Arc<Gateway>) {
         interval.tick().await;
         let now = gateway.clock.now();
         for (service, gate) in gateway.gates.iter().enumerate() {
-            let waiting = gateway.worker_list().iter().map(|worker| worker.oldest_waiting(service, now));
-            gate.tick(now, waiting.max().unwrap_or_default());
+            let backlogs = gateway.worker_list().iter().map(|worker| worker.backlog(service, now));
+            gate.tick(now, Some(backlogs.fold(Backlog::default(), Backlog::join)));
         }
         gateway.own_gate.tick(now);
     }

@@ -22,9 +22,12 @@ use super::{
     dispatch::{Dispatch, InstanceHandle},
     link::{Link, LinkConfig, LinkEvent, LinkHandle},
     request::{ClientRequest, Table},
+    sample::Sample,
     stack::{self, RequestFuture, RequestStack, ServiceStack},
+    usage::Usage,
 };
 use crate::{
+    admission::Backlog,
     clock::{Clock, Timestamp},
     layer::{self, heartbeat::Heartbeats},
     policy::table::ServiceAddresses,
@@ -53,6 +56,10 @@ pub struct Worker {
     pub heartbeats: Heartbeats<Arc<Connection>>,
     /// How requests ended.
     pub counters: Counters,
+    /// What its clients were served.
+    pub usage: Usage,
+    /// Where requests are told that are in the sample, if there is one.
+    pub sample: Option<Sample>,
     /// Clients refused at the door that still read why.
     pub farewells: Arc<Semaphore>,
     table: ArcSwap<Table>,
@@ -74,6 +81,7 @@ impl Worker {
         let table = gateway.table();
         let counters = Counters::default();
         counters.know(table.policy.businesses.iter().map(|business| business.code));
+        let sample = gateway.sample.get().map(Sample::another);
         Arc::new(Self {
             index,
             clock: gateway.clock.clone(),
@@ -81,6 +89,8 @@ impl Worker {
             deadlines: Deadlines::default(),
             heartbeats: Heartbeats::new(),
             counters,
+            usage: Usage::default(),
+            sample,
             farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
             table: ArcSwap::from_pointee(table),
             table_is_new: AtomicBool::new(false),
@@ -104,7 +114,8 @@ impl Worker {
 
     fn instance(self: &Arc<Self>, service: usize, address: &str) -> (InstanceHandle, layer::Queue<Dispatch>) {
         let gateway = self.gateway.clone();
-        let settings = queue_settings(&gateway, service);
+        let (capacity, max_in_flight) = queue_settings(&gateway, service);
+        let settings = layer::QueueSettings { capacity, max_in_flight: max_in_flight.unwrap_or(1) };
         let (queue_layer, queue) =
             layer::PlacedQueueLayer::pair(settings, gateway.gates[service].clone(), self.index, self.clock.clone());
         let config = LinkConfig {
@@ -113,9 +124,10 @@ impl Worker {
             incarnation: gateway.home.incarnation,
             push_address: gateway.home.address.clone(),
         };
+        set_places(&queue, max_in_flight);
         let events = queue.clone();
         let link: LinkHandle<layer::Place> = Link::spawn(config, self.clock.clone(), move |event| match event {
-            LinkEvent::Connected => events.set_places(queue_settings(&gateway, service).max_in_flight),
+            LinkEvent::Connected => set_places(&events, queue_settings(&gateway, service).1),
             LinkEvent::Grants(grants) => events.set_places(grants),
             LinkEvent::Lost => events.refuse_all(crate::admission::Cause::NoInstance),
         });
@@ -149,11 +161,11 @@ impl Worker {
     /// Gives the queues the sizes of the policy in force. Places that an instance granted are its own to change.
     fn resize(&self) {
         for (at, instances) in self.instances().iter().enumerate() {
-            let settings = queue_settings(&self.gateway, at);
+            let (capacity, max_in_flight) = queue_settings(&self.gateway, at);
             for instance in instances {
-                instance.queue().set_capacity(settings.capacity);
+                instance.queue().set_capacity(capacity);
                 if instance.link().grants().is_none() {
-                    instance.queue().set_places(settings.max_in_flight);
+                    set_places(instance.queue(), max_in_flight);
                 }
             }
         }
@@ -164,10 +176,10 @@ impl Worker {
         self.lanes.get().map_or(&[], |lanes| &lanes.instances)
     }
 
-    /// The longest that anything waits for a service.
-    pub fn oldest_waiting(&self, service: usize, now: Timestamp) -> Duration {
+    /// What waits for a service.
+    pub fn backlog(&self, service: usize, now: Timestamp) -> Backlog {
         let instances = self.instances().get(service).map_or(&[][..], Vec::as_slice);
-        instances.iter().map(|instance| instance.queue().oldest_waiting(now)).max().unwrap_or_default()
+        instances.iter().map(|instance| instance.queue().backlog(now)).fold(Backlog::default(), Backlog::join)
     }
 
     /// Looks after queues, links, deadlines and heartbeats, every [`TICK`] for as long as the worker lives.
@@ -195,6 +207,7 @@ impl Worker {
         }
         self.deadlines.sweep(now);
         if count.is_multiple_of(HEARTBEAT_TICKS) {
+            self.sample.iter().for_each(Sample::flush);
             // Each worker does it, because each may be the only one.
             self.gateway.update_spread();
             let tolerance = self.table().policy.connections.heartbeat_tolerance;
@@ -203,15 +216,21 @@ impl Worker {
     }
 }
 
-/// Totals in the policy are for the gateway; each worker and instance has its part.
-fn queue_settings(gateway: &Gateway, service: usize) -> layer::QueueSettings {
+/// The part of one instance's queue on one worker in what the policy allows a service: how many may wait, and how many may
+/// be in flight unless that is to be found out.
+fn queue_settings(gateway: &Gateway, service: usize) -> (usize, Option<usize>) {
     let service = &gateway.services[service];
     let part = |total: usize| total.div_ceil((gateway.workers * service.instances.len()).max(1));
     let policy = gateway.store.current();
     let rules = policy.services.iter().find(|rules| rules.name == service.name);
-    let (capacity, max_in_flight) =
-        rules.map_or((0, 1), |rules| (part(rules.queue.capacity), part(rules.queue.max_in_flight)));
-    layer::QueueSettings { capacity, max_in_flight }
+    rules.map_or((0, Some(1)), |rules| (part(rules.queue.capacity), rules.queue.max_in_flight.map(part)))
+}
+
+fn set_places(queue: &layer::QueueHandle, max_in_flight: Option<usize>) {
+    match max_in_flight {
+        Some(places) => queue.set_places(places),
+        None => queue.find_places(),
+    }
 }
 
 impl fmt::Debug for Worker {
@@ -244,6 +263,7 @@ mod tests {
             services: vec![ServiceAddresses { name: "main".to_owned(), instances: vec![NOBODY, NOBODY] }],
             policy: PolicySource::BuiltInDefault,
             priority_key: [0; 16],
+            sample: None,
         };
         let store = config.policy.open(0).unwrap();
         let home = Home { gateway: config.name.clone(), incarnation: Incarnation(1), address: String::new() };
@@ -256,9 +276,9 @@ mod tests {
         let worker = Worker::new(0, gateway.clone());
         worker.connect();
         let places = || worker.instances()[0].iter().map(|instance| instance.queue().places()).collect::<Vec<_>>();
-        assert_eq!((places(), worker.table().balance_of(0)), (vec![256; 2], Balance::UserHash));
+        assert_eq!((places(), worker.table().balance_of(0)), (vec![16; 2], Balance::UserHash));
         let text = policy::DEFAULT_TOML
-            .replace("\nmax_in_flight = 1024\n", "\nmax_in_flight = 80\n")
+            .replace("\nmax_in_flight = \"adaptive\"\n", "\nmax_in_flight = 80\n")
             .replace("\nbalance = \"user-hash\"\n", "\nbalance = \"least-loaded\"\n");
         gateway.store.apply_text("changed.toml", &text, 1).unwrap();
         worker.set_table(gateway.table());

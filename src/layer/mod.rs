@@ -5,6 +5,8 @@
 //! it is the request's turn. Guards travel in the response future, so that whatever ends it releases.
 
 pub mod heartbeat;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod limit;
 pub mod queue;
 pub mod rate;
@@ -23,4 +25,4 @@ pub use shed::{Shed, ShedLayer};
 pub use tag::{Tag, TagLayer, Tagger};
 
 #[cfg(test)]
-mod testing;
+pub(in crate::layer) mod testing;

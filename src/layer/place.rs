@@ -10,13 +10,13 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use crate::{
     admission::{
-        Cause, Gate, Refusal, Value,
-        queue::{Left, Line, Position, Ticket},
+        Backlog, Cause, Cost, Gate, Refusal, Value,
+        places::{Arrival, Places},
+        queue::{Left, Position, Ticket},
     },
     clock::{Clock, Timestamp},
 };
@@ -24,28 +24,35 @@ use crate::{
 /// What the queue's services, places and handles share.
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// When the oldest waiting request arrived, [`NOBODY`] for none; read by other threads than the queue's own.
-    oldest_nanos: AtomicU64,
+    /// What waited at the last look, read by other threads than the queue's own.
+    published: Published,
     gate: Arc<Gate>,
     shard: usize,
     clock: Clock,
+}
+
+/// A backlog in atomics.
+struct Published {
+    /// When the oldest waiting request arrived, [`NOBODY`] for none.
+    oldest_nanos: AtomicU64,
+    /// The bits of two floats.
+    cost: AtomicU64,
+    wanted: AtomicU64,
 }
 
 /// No request waits: no arrival is later.
 const NOBODY: u64 = u64::MAX;
 
 struct State {
-    line: Line<Option<Waker>>,
+    places: Places<Option<Waker>>,
     /// What became of those that are out of the line and have not been polled since.
     settled: BTreeMap<Position, Settled>,
-    in_flight: usize,
-    places: usize,
 }
 
 /// What became of a waiting request.
 enum Settled {
-    /// It has a place, which is counted as in flight.
-    Granted,
+    /// It has a place, which is counted as in flight, at this cost.
+    Granted(Cost),
     Refused(Cause),
 }
 
@@ -61,88 +68,56 @@ type Wakers = Vec<Waker>;
 
 impl Shared {
     pub(super) fn new(capacity: usize, places: usize, gate: Arc<Gate>, shard: usize, clock: Clock) -> Self {
-        let state = State { line: Line::new(capacity), settled: BTreeMap::new(), in_flight: 0, places };
-        Self { state: Mutex::new(state), oldest_nanos: AtomicU64::new(NOBODY), gate, shard, clock }
+        let state = State { places: Places::new(capacity, places), settled: BTreeMap::new() };
+        Self { state: Mutex::new(state), published: Published::new(), gate, shard, clock }
     }
 
     /// Gives an arriving request a place, puts it in line, or refuses it.
-    pub(super) fn enter(self: &Arc<Self>, ticket: Ticket, value: Value) -> Entry {
+    pub(super) fn enter(self: &Arc<Self>, ticket: Ticket) -> Entry {
         let now = self.clock.now();
         let mut state = self.state();
-        if state.in_flight < state.places && state.line.is_empty() && now < ticket.deadline {
-            state.in_flight += 1;
-            self.gate.sample(self.shard, now.since(ticket.arrived));
-            drop(state);
-            return Entry::Go(Place::new(self));
-        }
-        match state.line.join(now, ticket, None) {
-            Err(cause) => Entry::Refused(self.gate.refusal(cause, now, value)),
-            Ok((position, pushed_out)) => {
-                let waker = pushed_out.and_then(|left| self.settle(&mut state, now, left, Some(Cause::PushedOut)));
+        match state.places.enter(now, ticket, None, &self.gate, self.shard) {
+            Arrival::Goes => Entry::Go(Place::new(self, ticket.cost)),
+            Arrival::Refused(cause) => Entry::Refused(self.gate.refusal(cause, now, ticket.value)),
+            Arrival::Waits(position, pushed_out) => {
+                let waker = pushed_out.and_then(|left| state.settle(left, Err(Cause::PushedOut)));
                 drop(state);
                 waker.into_iter().for_each(Waker::wake);
-                Entry::Wait(Turn { shared: self.clone(), position: Some(position), value })
+                Entry::Wait(Turn { shared: self.clone(), position: Some(position), value: ticket.value })
             }
         }
     }
 
-    /// Frees a place and lets the best waiting request have it.
-    fn release(&self, completed: bool) {
+    /// Frees a place, of a request that was answered if it has a cost, and lets the best waiting request have it.
+    fn release(&self, completed: Option<Cost>) {
         let mut state = self.state();
-        state.in_flight -= 1;
-        if completed {
-            self.gate.completed(self.shard);
-        }
-        let wakers = self.grant(&mut state);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        state.places.release(completed, || self.clock.now(), &self.gate, self.shard);
+        self.grant(state);
     }
 
     /// Gives free places to the best of those waiting; what has expired is refused on the way.
-    fn grant(&self, state: &mut State) -> Wakers {
-        let mut wakers = Wakers::new();
+    fn grant(&self, mut state: MutexGuard<'_, State>) {
         // Most of the time nobody waits, and the clock need not be asked.
-        if state.line.is_empty() || state.in_flight >= state.places {
-            return wakers;
+        if !state.places.is_due() {
+            return;
         }
         let now = self.clock.now();
-        while state.in_flight < state.places
-            && let Some(left) = state.line.take_best()
-        {
-            let expired = left.ticket.deadline <= now;
-            if !expired {
-                state.in_flight += 1;
-                state.line.dispatched();
-            }
-            wakers.extend(self.settle(state, now, left, expired.then_some(Cause::Expired)));
+        let mut wakers = Wakers::new();
+        while let Some((left, fate)) = state.places.grant(now, &self.gate, self.shard) {
+            wakers.extend(state.settle(left, fate));
         }
-        state.line.observe(now);
-        wakers
-    }
-
-    /// Notes what became of a request that left the line: refused, or granted if there is no cause.
-    fn settle(
-        &self,
-        state: &mut State,
-        now: Timestamp,
-        left: Left<Option<Waker>>,
-        cause: Option<Cause>,
-    ) -> Option<Waker> {
-        self.gate.sample(self.shard, now.since(left.ticket.arrived));
-        state.settled.insert(left.position, cause.map_or(Settled::Granted, Settled::Refused));
-        left.item
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// The future that waited at `position` is gone.
     fn abandon(&self, position: Position) {
         let mut state = self.state();
-        if let Some(left) = state.line.leave(position) {
-            let now = self.clock.now();
-            self.gate.sample(self.shard, now.since(left.ticket.arrived));
-            state.line.observe(now);
-        } else if let Some(Settled::Granted) = state.settled.remove(&position) {
+        if state.places.leave(self.clock.now(), position, &self.gate, self.shard).is_none()
+            && let Some(Settled::Granted(_)) = state.settled.remove(&position)
+        {
             drop(state);
-            self.release(false);
+            self.release(None);
         }
     }
 
@@ -152,13 +127,43 @@ impl Shared {
     }
 }
 
+impl State {
+    /// Notes what became of a request that left the line.
+    fn settle(&mut self, left: Left<Option<Waker>>, fate: Result<(), Cause>) -> Option<Waker> {
+        let settled = fate.map_or_else(Settled::Refused, |()| Settled::Granted(left.ticket.cost));
+        self.settled.insert(left.position, settled);
+        left.item
+    }
+}
+
+impl Published {
+    const fn new() -> Self {
+        Self { oldest_nanos: AtomicU64::new(NOBODY), cost: AtomicU64::new(0), wanted: AtomicU64::new(0) }
+    }
+
+    fn store(&self, places: &Places<Option<Waker>>, now: Timestamp) {
+        let backlog = places.backlog(now);
+        self.oldest_nanos.store(places.oldest().map_or(NOBODY, Timestamp::as_nanos), Relaxed);
+        self.cost.store(backlog.cost.to_bits(), Relaxed);
+        self.wanted.store(backlog.wanted.to_bits(), Relaxed);
+    }
+
+    fn load(&self, now: Timestamp) -> Backlog {
+        Backlog {
+            oldest: now.since(Timestamp::from_nanos(self.oldest_nanos.load(Relaxed))),
+            cost: f64::from_bits(self.cost.load(Relaxed)),
+            wanted: f64::from_bits(self.wanted.load(Relaxed)),
+        }
+    }
+}
+
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
         f.debug_struct("Queue")
-            .field("waiting", &state.line.len())
-            .field("in_flight", &state.in_flight)
-            .field("places", &state.places)
+            .field("waiting", &state.places.waiting())
+            .field("in_flight", &state.places.in_flight())
+            .field("places", &state.places.places())
             .finish()
     }
 }
@@ -176,7 +181,7 @@ impl Turn {
         let position = self.position.expect("a turn comes once");
         let mut state = self.shared.state();
         let Some(settled) = state.settled.remove(&position) else {
-            if let Some(waker) = state.line.item_mut(position) {
+            if let Some(waker) = state.places.item_mut(position) {
                 waker.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
             }
             return Poll::Pending;
@@ -184,7 +189,7 @@ impl Turn {
         drop(state);
         self.position = None;
         Poll::Ready(match settled {
-            Settled::Granted => Ok(Place::new(&self.shared)),
+            Settled::Granted(cost) => Ok(Place::new(&self.shared, cost)),
             Settled::Refused(cause) => Err(self.shared.gate.refusal(cause, self.shared.clock.now(), self.value)),
         })
     }
@@ -203,13 +208,14 @@ impl Drop for Turn {
 #[must_use = "dropping it frees the place"]
 pub struct Place {
     shared: Arc<Shared>,
+    cost: Cost,
     completed: bool,
 }
 
 impl Place {
     /// A place that `shared` has counted as in flight already.
-    fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: shared.clone(), completed: false }
+    fn new(shared: &Arc<Shared>, cost: Cost) -> Self {
+        Self { shared: shared.clone(), cost, completed: false }
     }
 
     /// Frees the place of a request that was answered, and tells the gate so ([`Gate::completed`]).
@@ -220,7 +226,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.release(self.completed);
+        self.shared.release(self.completed.then_some(self.cost));
     }
 }
 
@@ -254,29 +260,34 @@ impl QueueHandle {
     /// come back.
     pub fn set_places(&self, places: usize) {
         let mut state = self.0.state();
-        state.places = places;
-        let wakers = self.0.grant(&mut state);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        state.places.set_places(places);
+        self.0.grant(state);
+    }
+
+    /// Finds out from now on how many requests should be in flight
+    /// ([`InFlightLimit`](crate::admission::InFlightLimit)), until [`QueueHandle::set_places`] says it.
+    pub fn find_places(&self) {
+        let mut state = self.0.state();
+        state.places.find_places();
+        self.0.grant(state);
     }
 
     /// How many requests may wait from now on; those that wait already stay.
     pub fn set_capacity(&self, capacity: usize) {
-        self.0.state().line.set_capacity(capacity);
+        self.0.state().places.set_capacity(capacity);
     }
 
-    /// Refuses what has waited past its deadline, and tells the gate whether all places are taken. To be called about
-    /// every 10 ms.
+    /// Refuses what has waited past its deadline or for too long behind the cut, and tells the gate for how long all places
+    /// were taken. To be called about every 10 ms.
     pub fn expire(&self, now: Timestamp) {
+        let Shared { gate, shard, .. } = &*self.0;
         let mut state = self.0.state();
         let mut wakers = Wakers::new();
-        for left in state.line.take_expired(now) {
-            wakers.extend(self.0.settle(&mut state, now, left, Some(Cause::Expired)));
+        for (left, cause) in state.places.expire(now, gate, *shard) {
+            wakers.extend(state.settle(left, Err(cause)));
         }
-        state.line.observe(now);
-        self.0.oldest_nanos.store(state.line.oldest().map_or(NOBODY, Timestamp::as_nanos), Relaxed);
-        self.0.gate.observe_limit(self.0.shard, state.at_limit());
-        drop(state);
+        self.0.published.store(&state.places, now);
+        self.0.grant(state);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -286,43 +297,36 @@ impl QueueHandle {
         let now = self.0.clock.now();
         let mut state = self.0.state();
         let mut wakers = Wakers::new();
-        while let Some(left) = state.line.take_best() {
-            wakers.extend(self.0.settle(&mut state, now, left, Some(cause)));
+        for left in state.places.take_all(now, &self.0.gate, self.0.shard) {
+            wakers.extend(state.settle(left, Err(cause)));
         }
-        state.line.observe(now);
-        self.0.oldest_nanos.store(NOBODY, Relaxed);
+        self.0.published.store(&state.places, now);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// The age of the oldest request that waited at the last [`QueueHandle::expire`]; zero if none did. Takes no lock.
-    pub fn oldest_waiting(&self, now: Timestamp) -> Duration {
-        now.since(Timestamp::from_nanos(self.0.oldest_nanos.load(Relaxed)))
+    /// What waited at the last [`QueueHandle::expire`]. Takes no lock.
+    pub fn backlog(&self, now: Timestamp) -> Backlog {
+        self.0.published.load(now)
     }
 
     /// How many wait.
     pub fn waiting(&self) -> usize {
-        self.0.state().line.len()
+        self.0.state().places.waiting()
     }
 
     /// How many are in flight.
     pub fn in_flight(&self) -> usize {
-        self.0.state().in_flight
+        self.0.state().places.in_flight()
     }
 
     /// How many may be in flight.
     pub fn places(&self) -> usize {
-        self.0.state().places
+        self.0.state().places.places()
     }
 
     /// Whether all places are taken. Without any place there is nothing whose capacity could be told.
     pub fn at_limit(&self) -> bool {
-        self.0.state().at_limit()
-    }
-}
-
-impl State {
-    fn at_limit(&self) -> bool {
-        self.places > 0 && self.in_flight >= self.places
+        self.0.state().places.at_limit()
     }
 }

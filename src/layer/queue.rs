@@ -6,6 +6,7 @@
 //! | the queue is full | the worst of it, if the arriving one is better, is refused as pushed out, otherwise the arriving one |
 //! | the backlog before it outlasts its deadline | refused on arrival as too late |
 //! | its deadline passes while it waits | refused as expired, at dequeue or by [`QueueHandle::expire`] |
+//! | the cut has passed it and it has waited for the gate's patience | refused as by the cut, by [`QueueHandle::expire`] |
 //! | the caller is gone | it leaves the queue; a place it was granted goes to the next |
 //!
 //! Every request that leaves the queue, however it leaves, tells the gate its age. A place is not a semaphore's permit:
@@ -69,7 +70,7 @@ pub struct QueueSettings {
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
 /// let request = Get { arrived: clock.now() };
-/// assert_eq!(service.oneshot(Admitted { value: Value::default(), request }).await.unwrap(), "got");
+/// assert_eq!(service.oneshot(Admitted::new(Value::default(), request)).await.unwrap(), "got");
 /// assert_eq!(handle.in_flight(), 0);
 /// # });
 /// ```
@@ -136,9 +137,15 @@ where
     }
 
     fn call(&mut self, admitted: Admitted<R>) -> Self::Future {
-        let Admitted { value, request } = admitted;
-        let ticket = Ticket { level: value.level(), arrived: request.arrived(), deadline: request.deadline() };
-        let state = match self.shared.enter(ticket, value) {
+        let Admitted { value, admission, request } = admitted;
+        let ticket = Ticket {
+            value,
+            level: admission.standing(value),
+            cost: request.cost(),
+            arrived: request.arrived(),
+            deadline: request.deadline(),
+        };
+        let state = match self.shared.enter(ticket) {
             Entry::Go(place) => State::Running(Started::new(&mut self.inner, Placed { place, value, request })),
             Entry::Wait(turn) => State::Waiting { turn, value, start: Some((self.inner.clone(), request)) },
             Entry::Refused(refusal) => State::Refused(refusal),

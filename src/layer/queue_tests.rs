@@ -25,7 +25,7 @@ type Call = Task<ResponseFuture<Inner, Ask>>;
 impl World {
     fn new(capacity: usize) -> Self {
         let clock = Clock::manual(NOW);
-        let gate = Arc::new(Gate::new(GateSettings::default(), 1));
+        let gate = Arc::new(Gate::new(GateSettings::dagor_v3(), 1));
         let settings = QueueSettings { capacity, max_in_flight: 1 };
         let (layer, handle) = PlacedQueueLayer::pair(settings, gate.clone(), 0, clock.clone());
         Self { clock, gate, handle, layer }
@@ -122,10 +122,10 @@ fn a_waiting_request_is_refused_when_its_deadline_passes() {
     let mut call = world.wait(5);
     world.handle.expire(world.clock.now());
     world.clock.advance(500 * MILLI);
-    assert_eq!(world.handle.oldest_waiting(world.clock.now()), 500 * MILLI);
+    assert_eq!(world.handle.backlog(world.clock.now()).oldest, 500 * MILLI);
     world.handle.expire(world.clock.now());
     assert_eq!((call.wakes(), cause(&mut call)), (1, Cause::Expired));
-    assert_eq!(world.handle.oldest_waiting(world.clock.now()), Duration::ZERO);
+    assert_eq!(world.handle.backlog(world.clock.now()).oldest, Duration::ZERO);
 }
 
 #[test]
@@ -293,8 +293,8 @@ fn all_that_wait_can_be_refused_together() {
 
 /// The mean age that the gate has seen of everything that left the queue so far.
 fn mean_age(world: &World) -> Duration {
-    world.gate.tick(Timestamp::ZERO, Duration::ZERO);
-    world.gate.tick(Timestamp::ZERO + 2000 * MILLI, Duration::ZERO);
+    world.gate.tick(Timestamp::ZERO, None);
+    world.gate.tick(Timestamp::ZERO + 2000 * MILLI, None);
     world.gate.snapshot().queuing
 }
 

@@ -99,9 +99,9 @@ where
 
     fn call(&mut self, request: T) -> Self::Future {
         let value = request.value();
-        let state = match self.gate.decide(self.shard, request.arrived(), value) {
-            Ok(()) => {
-                let admitted = Admitted { value, request: request.into_request() };
+        let state = match self.gate.decide(self.shard, request.arrived(), value, request.cost()) {
+            Ok(admission) => {
+                let admitted = Admitted { value, admission, request: request.into_request() };
                 State::Admitted(Started::new(&mut self.inner, admitted))
             }
             Err(refusal) => State::Refused(refusal),

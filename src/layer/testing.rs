@@ -52,7 +52,7 @@ pub(super) fn tagged(business: u8) -> Tagged<Ask> {
 }
 
 pub(super) fn admitted(business: u8, name: u32) -> Admitted<Ask> {
-    Admitted { value: value(business), request: ask(name) }
+    Admitted::new(value(business), ask(name))
 }
 
 #[derive(Debug, PartialEq)]

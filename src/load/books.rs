@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, mem, time::Duration};
 
-use super::tally::{Ending, Latency, Tally};
+use super::{
+    record::Record,
+    tally::{Ending, Latency, Tally},
+};
 use crate::clock::Timestamp;
 
 /// A request of the schedule that has not ended.
@@ -10,6 +13,8 @@ use crate::clock::Timestamp;
 pub(super) struct Offer {
     /// A position in the mix.
     pub(super) business: usize,
+    /// Whose it is: a number in the population.
+    pub(super) user: u64,
     /// When it should have been sent.
     pub(super) intended: Timestamp,
 }
@@ -27,6 +32,8 @@ pub(super) struct Books {
     /// Connections that ended, by what ended them.
     ended_connections: BTreeMap<String, u64>,
     in_flight: usize,
+    /// Where every request is told, the warm-up's too.
+    record: Option<Record>,
 }
 
 /// What is left when the traffic has ended.
@@ -46,13 +53,13 @@ impl Books {
             lag: Latency::new(),
             ended_connections: BTreeMap::new(),
             in_flight: 0,
+            record: None,
         }
     }
 
     /// Starts afresh; requests intended before `counted_from` go into the intervals only.
-    pub(super) fn open(&mut self, counted_from: Timestamp) {
-        *self = Self::new(self.counted.len(), self.timeout);
-        self.counted_from = counted_from;
+    pub(super) fn open(&mut self, counted_from: Timestamp, record: Option<Record>) {
+        *self = Self { counted_from, record, ..Self::new(self.counted.len(), self.timeout) };
     }
 
     /// Enters a request that is sent at `now`.
@@ -69,6 +76,9 @@ impl Books {
     pub(super) fn end(&mut self, offer: Offer, ending: Ending, now: Timestamp) {
         self.in_flight -= 1;
         let latency = now.since(offer.intended);
+        if let Some(record) = &mut self.record {
+            record.end(offer, ending, latency);
+        }
         self.interval[offer.business].count(ending, latency, self.timeout);
         if offer.intended >= self.counted_from {
             self.counted[offer.business].count(ending, latency, self.timeout);
@@ -112,8 +122,8 @@ mod tests {
     #[test]
     fn latency_counts_from_the_intended_time_and_lag_up_to_the_sending() {
         let mut books = Books::new(1, Duration::from_millis(500));
-        books.open(at(0));
-        let offer = Offer { business: 0, intended: at(100) };
+        books.open(at(0), None);
+        let offer = Offer { business: 0, user: 0, intended: at(100) };
         books.offer(offer, at(103));
         books.end(offer, Ending::Replied, at(110));
         let account = books.close();
@@ -126,9 +136,9 @@ mod tests {
     #[test]
     fn the_warm_up_shows_in_the_intervals_only() {
         let mut books = Books::new(1, Duration::from_millis(500));
-        books.open(at(1000));
+        books.open(at(1000), None);
         for intended in [at(999), at(1000)] {
-            let offer = Offer { business: 0, intended };
+            let offer = Offer { business: 0, user: 0, intended };
             books.offer(offer, intended);
             books.end(offer, Ending::Replied, at(1010));
         }

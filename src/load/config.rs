@@ -1,6 +1,6 @@
 //! What a run is told: validated while it is parsed, so that a run never starts with a mix that cannot be drawn from.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::Serialize;
 
@@ -38,6 +38,9 @@ pub struct LoadConfig {
     pub threads: usize,
     /// Connections are spread over this many users, `load-0`, `load-1`, …
     pub users: usize,
+    /// Where the trace of the traffic goes, if one is wanted; see [`crate::trace`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<PathBuf>,
 }
 
 fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,6 +1,6 @@
 //! Why a run could not be made. How the gateway fares under a run is never an error: that is in the report.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::wire::Reason;
 
@@ -85,6 +85,14 @@ pub enum Error {
     /// A thread or its runtime could not be started, or it ended early.
     #[error("a thread of the generator failed: {0}")]
     Thread(io::Error),
+    /// The trace cannot be written.
+    #[error("cannot write the trace {}: {source}", .path.display())]
+    Trace {
+        /// Its file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Stopped before any traffic had been counted.
     #[error("stopped before the traffic began")]
     Interrupted,

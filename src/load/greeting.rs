@@ -37,7 +37,7 @@ pub(super) fn raise_open_files(connections: usize) -> Result<(), Error> {
 pub(super) async fn greet(config: &LoadConfig, clock: &Clock) -> Result<Greeting, Error> {
     let address = resolve(&config.address).await?;
     let target = Target { address, transport: config.transport };
-    let who = Identity { user: "load-0".to_owned(), device: "greeting".to_owned(), source: None };
+    let who = Identity { user: 0, device: "greeting".to_owned(), source: None };
     let login = log_in_until(clock.now() + PATIENCE, clock, target, &who).await;
     let welcome = login.map_err(|failure| explain(failure, target))?.welcome;
     let code_of = |name: &str| {

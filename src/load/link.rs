@@ -73,6 +73,11 @@ impl Link {
         Self { common, identity, state, outgoing: Notify::new(), up: Cell::new(true) }
     }
 
+    /// Whose connection it is: a number in the population.
+    pub(super) fn user(&self) -> u64 {
+        self.identity.user as u64
+    }
+
     /// Whether requests can be sent now.
     pub(super) fn is_up(&self) -> bool {
         self.up.get()

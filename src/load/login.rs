@@ -26,9 +26,17 @@ const INBOX_BYTES: usize = 512;
 /// Who logs in, and from where.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
-    pub(super) user: String,
+    /// A number in the population.
+    pub(super) user: usize,
     pub(super) device: String,
     pub(super) source: Option<Ipv4Addr>,
+}
+
+impl Identity {
+    /// The user's name.
+    pub(super) fn name(&self) -> String {
+        format!("load-{}", self.user)
+    }
 }
 
 /// A connection that is logged in.
@@ -116,7 +124,7 @@ pub(super) async fn log_in_until(
 fn hello(who: &Identity) -> Hello {
     Hello {
         versions: vec![VERSION],
-        user: who.user.clone(),
+        user: who.name(),
         device: who.device.clone(),
         // Never from the run's seed: a service that remembers an outbox would take a second run for copies of the first.
         outbox: fastrand::u64(1..),

@@ -21,6 +21,7 @@ mod link;
 mod login;
 mod pending;
 pub mod progress;
+mod record;
 pub mod report;
 pub mod run;
 mod saturation;

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn offer(business: usize) -> Origin {
-        Origin::Schedule(Offer { business, intended: Timestamp::ZERO })
+        Origin::Schedule(Offer { business, user: 0, intended: Timestamp::ZERO })
     }
 
     fn business(origin: Option<Origin>) -> Option<usize> {

@@ -1,6 +1,6 @@
 //! The report of a run: everything that was seen, ready to be written as JSON or as a table. Times are in milliseconds.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
@@ -39,6 +39,20 @@ pub struct Report {
     pub void: bool,
     /// Stopped before its end.
     pub interrupted: bool,
+    /// The trace of the traffic, the warm-up included, if one was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
+}
+
+/// What was written of a trace.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trace {
+    /// Its file.
+    pub file: PathBuf,
+    /// Requests in it.
+    pub requests: u64,
+    /// Requests that are missing, because writing was too slow.
+    pub dropped: u64,
 }
 
 /// The most that the service completes.
@@ -146,6 +160,7 @@ pub(super) struct Outcome {
     pub(super) accounts: Vec<Account>,
     pub(super) series: Vec<Second>,
     pub(super) interrupted: bool,
+    pub(super) trace: Option<Trace>,
 }
 
 impl Report {
@@ -174,6 +189,7 @@ impl Report {
             void: lag.quantile(0.99).is_some_and(|lag| lag > LAG_LIMIT),
             lag: Lag { p50_ms: millis(&lag, 0.5), p99_ms: millis(&lag, 0.99), max_ms: millis(&lag, 1.0) },
             interrupted: outcome.interrupted,
+            trace: outcome.trace,
             config,
         }
     }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,13 +19,17 @@ use super::{
     config::{LoadConfig, Pace},
     error::Error,
     greeting::{Greeting, greet, raise_open_files},
-    report::{Outcome, Report, Saturation, Second, Step},
+    report::{Outcome, Report, Saturation, Second, Step, Trace},
     saturation::Search,
     schedule::Plan,
     tally::Tally,
     worker::{self, Beat, Order, Setup},
 };
-use crate::{clock::Clock, id::BusinessCode};
+use crate::{
+    clock::Clock,
+    id::BusinessCode,
+    trace::{Recorder, Sink},
+};
 
 /// Logging everyone in may take this long, and the second for each connection on top.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -73,12 +78,13 @@ pub async fn run(
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Report, Error> {
     raise_open_files(config.connections)?;
+    let recorder = config.record.as_deref().map(recorder).transpose()?;
     let clock = Clock::system();
     let greeting = tokio::select! {
         greeting = greet(&config, &clock) => greeting?,
         () = stop.cancelled() => return Err(Error::Interrupted),
     };
-    let mut crew = Crew::start(Arc::new(config), greeting, clock, stop)?;
+    let mut crew = Crew::start(Arc::new(config), greeting, clock, stop, recorder.as_ref().map(Recorder::sink))?;
     crew.connect(watch).await?;
     let (rate, saturation) = match crew.config.pace {
         Pace::Rate(rate) => (rate, None),
@@ -91,8 +97,20 @@ pub async fn run(
     watch(Event::Start { rate, saturation: saturation.as_ref() });
     let (accounts, series) = crew.traffic(rate, watch).await?;
     let interrupted = crew.stop.is_cancelled();
-    let outcome = Outcome { gateway: crew.gateway, saturation, rate, accounts, series, interrupted };
+    let trace =
+        crew.config.record.as_deref().zip(recorder).map(|(path, recorder)| written(path, recorder)).transpose()?;
+    let outcome = Outcome { gateway: crew.gateway, saturation, rate, accounts, series, interrupted, trace };
     Ok(Report::new(LoadConfig::clone(&crew.config), outcome))
+}
+
+fn recorder(path: &Path) -> Result<Recorder, Error> {
+    Recorder::create(path, u64::MAX).map_err(|source| Error::Trace { path: path.to_owned(), source })
+}
+
+/// The traffic has ended, and nobody minds a wait.
+fn written(path: &Path, recorder: Recorder) -> Result<Trace, Error> {
+    let summary = recorder.finish().map_err(|source| Error::Trace { path: path.to_owned(), source })?;
+    Ok(Trace { file: path.to_owned(), requests: summary.written, dropped: summary.dropped })
 }
 
 /// The threads and what they were told.
@@ -113,6 +131,7 @@ impl Crew {
         greeting: Greeting,
         clock: Clock,
         stop: CancellationToken,
+        sink: Option<Sink>,
     ) -> Result<Self, Error> {
         let (beat, beats) = mpsc::channel(BEATS);
         let connected = Arc::new(AtomicUsize::new(0));
@@ -127,6 +146,7 @@ impl Crew {
                 stop: stop.clone(),
                 connected: Arc::clone(&connected),
                 beats: beat.clone(),
+                sink: sink.clone(),
             };
             let (order, inbox) = mpsc::channel(1);
             worker::start(setup, inbox).map_err(Error::Thread)?;

@@ -105,6 +105,15 @@ fn notes(report: &Report) -> Vec<String> {
     } else {
         notes.push(lag);
     }
+    if let Some(trace) = &report.trace {
+        notes.push(format!("trace: {} requests in {}", count(trace.requests), trace.file.display()));
+        if trace.dropped > 0 {
+            notes.push(format!(
+                "WARNING: {} requests are missing in the trace: writing was too slow",
+                count(trace.dropped)
+            ));
+        }
+    }
     notes
 }
 

@@ -10,6 +10,7 @@ use super::{
     link::{Common, LOST_AFTER, Link},
     login::{Identity, LoginFailure, log_in},
     pending::Origin,
+    record::Record,
     schedule::{Arrival, Plan, Schedule},
     socket::Closing,
     tally::Ending,
@@ -42,7 +43,7 @@ impl<'a> Traffic<'a> {
 
     /// Follows the schedule to its end, or until the run is stopped, and waits for what is in flight.
     pub(super) async fn run(&self, start: Timestamp, plan: &Plan) -> Account {
-        self.common.books.borrow_mut().open(start + self.setup.config.warmup);
+        self.common.books.borrow_mut().open(start + self.setup.config.warmup, self.record(start));
         let beats = tokio::task::spawn_local(beat(Rc::clone(self.common), start, self.setup.beats.clone()));
         tokio::select! {
             () = self.follow(Schedule::new(plan, self.setup.thread, self.links.len()), start) => {}
@@ -52,6 +53,12 @@ impl<'a> Traffic<'a> {
         beats.abort();
         self.last_beat(start).await;
         self.common.books.borrow_mut().close()
+    }
+
+    fn record(&self, start: Timestamp) -> Option<Record> {
+        let sink = self.setup.sink.clone()?;
+        let names = self.setup.config.mix.shares().iter().map(|share| share.business.clone()).collect();
+        Some(Record::new(sink, names, start, self.common.timeout))
     }
 
     /// The second in which the last answers came; the coordinator may be gone.
@@ -79,34 +86,40 @@ impl<'a> Traffic<'a> {
     }
 
     fn offer(&self, arrival: Arrival, intended: Timestamp, now: Timestamp) {
-        let offer = Offer { business: arrival.business, intended };
-        self.common.books.borrow_mut().offer(offer, now);
-        let code = self.setup.codes[arrival.business];
-        let sent = match code {
-            BusinessCode::LOGIN => self.start_login(offer),
-            code => self.send(code, arrival.connection, offer, now),
+        let Arrival { business, connection, .. } = arrival;
+        let (offer, sent) = match self.setup.codes[business] {
+            BusinessCode::LOGIN => {
+                let number = self.login_number.replace(self.login_number.get() + self.setup.config.threads);
+                let user = user(number, self.setup.config.users);
+                let offer = Offer { business, user: user as u64, intended };
+                self.common.books.borrow_mut().offer(offer, now);
+                // A device of its own: a login of the user's connected device would replace it.
+                let who = Identity { user, device: format!("login-{number}"), source: None };
+                (offer, self.start_login(who, offer))
+            }
+            code => {
+                let link = self.carrier(connection);
+                let offer = Offer { business, user: link.user(), intended };
+                self.common.books.borrow_mut().offer(offer, now);
+                (offer, link.send(code, Origin::Schedule(offer), now).is_ok())
+            }
         };
         if !sent {
             self.common.books.borrow_mut().end(offer, Ending::Unsent, now);
         }
     }
 
-    /// Over the scheduled connection, or the next one that is up.
-    fn send(&self, code: BusinessCode, connection: usize, offer: Offer, now: Timestamp) -> bool {
+    /// The scheduled connection, or the next one that is up.
+    fn carrier(&self, connection: usize) -> &Link {
         let (before, from) = self.links.split_at(connection);
-        let link = from.iter().chain(before).find(|link| link.is_up());
-        link.is_some_and(|link| link.send(code, Origin::Schedule(offer), now).is_ok())
+        from.iter().chain(before).find(|link| link.is_up()).unwrap_or(&self.links[connection])
     }
 
-    fn start_login(&self, offer: Offer) -> bool {
+    fn start_login(&self, who: Identity, offer: Offer) -> bool {
         if self.logins.get() >= MAX_LOGINS {
             return false;
         }
         self.logins.set(self.logins.get() + 1);
-        let number = self.login_number.replace(self.login_number.get() + self.setup.config.threads);
-        // A device of its own: a login of the user's connected device would replace it.
-        let device = format!("login-{number}");
-        let who = Identity { user: user(number, self.setup.config.users), device, source: None };
         let (common, logins) = (Rc::clone(self.common), Rc::clone(&self.logins));
         tokio::task::spawn_local(async move {
             let login = log_in(common.target, &who, Closing::Reset);

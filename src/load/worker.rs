@@ -35,6 +35,7 @@ use super::{
 use crate::{
     clock::{Clock, Timestamp},
     id::BusinessCode,
+    trace::Sink,
 };
 
 /// Logins under way at a time on each thread, while the connections are made.
@@ -75,6 +76,8 @@ pub(super) struct Setup {
     /// Connections of all threads that have logged in.
     pub(super) connected: Arc<AtomicUsize>,
     pub(super) beats: mpsc::Sender<Beat>,
+    /// Where the traffic is told, if it is recorded.
+    pub(super) sink: Option<Sink>,
 }
 
 /// Starts a thread; it ends when its orders do.
@@ -180,9 +183,9 @@ fn identity(number: usize, config: &LoadConfig, target: Target) -> Identity {
     }
 }
 
-/// A name out of the population.
-pub(super) fn user(number: usize, users: usize) -> String {
-    format!("load-{}", number % users)
+/// A number in the population.
+pub(super) fn user(number: usize, users: usize) -> usize {
+    number % users
 }
 
 /// 127.0.1.1 and following, towards a gateway on this machine.
@@ -207,6 +210,6 @@ mod tests {
 
     #[test]
     fn users_take_turns() {
-        assert_eq!([user(0, 2), user(1, 2), user(2, 2)], ["load-0", "load-1", "load-0"]);
+        assert_eq!([user(0, 2), user(1, 2), user(2, 2)], [0, 1, 0]);
     }
 }

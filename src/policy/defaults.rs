@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::table::{Connections, Queue};
-use crate::admission::{ControllerKind, GateMode, GateSettings};
 
 /// The file that is the manual: every key with its default.
 pub const DEFAULT_TOML: &str = include_str!("../../policies/default.toml");
@@ -17,20 +16,9 @@ pub(super) const PRIORITY: u8 = 63;
 /// The priority of `login` if the files name none: whoever cannot log in gets nothing else either.
 pub(super) const LOGIN_PRIORITY: u8 = 0;
 
-/// A gate's settings where nothing is written: the paper's.
-pub(super) fn gate() -> GateSettings {
-    GateSettings {
-        controller: ControllerKind::DagorV3,
-        target: Duration::from_millis(20),
-        window: Duration::from_secs(1),
-        window_requests: 2000,
-        mode: GateMode::Enforce,
-    }
-}
-
 impl Default for Queue {
     fn default() -> Self {
-        Self { capacity: 10_000, max_in_flight: 1024 }
+        Self { capacity: 10_000, max_in_flight: None }
     }
 }
 

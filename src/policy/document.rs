@@ -78,6 +78,7 @@ pub(super) struct GateText {
     pub(super) target: Option<At<Duration>>,
     pub(super) window: Option<At<Duration>>,
     pub(super) window_requests: Option<At<u64>>,
+    pub(super) patience: Option<At<Duration>>,
     pub(super) mode: Option<At<String>>,
 }
 
@@ -97,7 +98,7 @@ pub(super) struct ServiceText {
     pub(super) balance: Option<At<String>>,
     pub(super) gate: GateText,
     pub(super) capacity: Option<At<u64>>,
-    pub(super) max_in_flight: Option<At<u64>>,
+    pub(super) max_in_flight: Option<At<Option<u64>>>,
 }
 
 /// `[[business]]`
@@ -110,6 +111,7 @@ pub(super) struct BusinessText {
     pub(super) service: Option<At<String>>,
     pub(super) tiers: Option<Vec<At<String>>>,
     pub(super) timeout: Option<At<Duration>>,
+    pub(super) min_share: Option<At<f64>>,
 }
 
 /// `[[test]]`
@@ -164,7 +166,7 @@ impl ConnectionsText {
         let read = Self {
             place: table.place.clone(),
             max: table.whole("max"),
-            max_per_ip: table.whole_or_unlimited("max_per_ip"),
+            max_per_ip: table.whole_or("max_per_ip", "unlimited"),
             login_rate: table.rate("login_rate"),
             login_burst: table.whole("login_burst"),
             handshake_timeout: table.duration("handshake_timeout"),
@@ -199,6 +201,7 @@ impl GateText {
             target: table.duration("target"),
             window: table.duration("window"),
             window_requests: table.whole("window_requests"),
+            patience: table.duration("patience"),
             mode: table.text("mode"),
         };
         table.finish();
@@ -226,7 +229,7 @@ impl ServiceText {
         };
         if let Some(mut queue) = table.table("queue") {
             read.capacity = queue.whole("capacity");
-            read.max_in_flight = queue.whole("max_in_flight");
+            read.max_in_flight = queue.whole_or("max_in_flight", "adaptive");
             queue.finish();
         }
         table.require(&["name"]);
@@ -245,6 +248,7 @@ impl BusinessText {
             service: table.text("service"),
             tiers: table.texts("tiers"),
             timeout: table.duration("timeout"),
+            min_share: table.number("min_share"),
         };
         table.require(&["name", "code"]);
         table.finish();

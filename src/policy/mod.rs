@@ -24,7 +24,6 @@ pub use store::{Applied, LastFailure, PolicyReader, PolicyStatus, PolicyStore};
 pub use table::{
     Balance, Business, Case, Codes, Connections, Policy, Queue, Revision, Service, ServiceAddresses, ServiceIndex, Tier,
 };
-pub use validate::controller_name;
 pub use watch::follow;
 
 use std::path::Path;

@@ -104,17 +104,16 @@ impl<'t> Table<'t> {
         self.parsed(key, read_whole)
     }
 
-    /// A whole number, or `"unlimited"` for `None`.
-    pub(crate) fn whole_or_unlimited(&mut self, key: &'static str) -> Option<At<Option<u64>>> {
+    /// A whole number, or `word` for `None`.
+    pub(crate) fn whole_or(&mut self, key: &'static str, word: &'static str) -> Option<At<Option<u64>>> {
         self.parsed(key, |value| match value.as_str() {
-            Some("unlimited") => Ok(None),
-            Some(_) => Err(Mistake::new("expected a whole number or \"unlimited\"")),
+            Some(written) if written == word => Ok(None),
+            Some(_) => Err(Mistake::new(format!("expected a whole number or \"{word}\""))),
             None => read_whole(value).map(Some),
         })
     }
 
     /// A number, whole or not, finite.
-    #[cfg(feature = "cli")]
     pub(crate) fn number(&mut self, key: &'static str) -> Option<At<f64>> {
         self.parsed(key, read_number)
     }

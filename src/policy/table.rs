@@ -55,6 +55,8 @@ pub struct Business {
     pub tiers: Vec<usize>,
     /// The try timeout if a request names none.
     pub timeout: Duration,
+    /// The share of its service's capacity that it gets however strict the cut, 0 to 0.5.
+    pub min_share: f64,
 }
 
 /// A logic service.
@@ -84,8 +86,9 @@ pub enum Balance {
 pub struct Queue {
     /// How many requests may wait, over all workers of the gateway.
     pub capacity: usize,
-    /// How many requests may be unanswered where the service sends no grants, over all workers of the gateway.
-    pub max_in_flight: usize,
+    /// How many requests may be unanswered where the service sends no grants, over all workers of the gateway; `None` to
+    /// find it out.
+    pub max_in_flight: Option<usize>,
 }
 
 /// A class of users with a range of user levels.

@@ -20,7 +20,7 @@ use super::{
     queue::WaitQueue,
 };
 use crate::{
-    admission::Cut,
+    admission::{Backlog, Cut},
     clock::{Clock, Timestamp},
     pb::service as pb,
 };
@@ -162,6 +162,8 @@ impl Desk {
         }
         if state.running < self.workers {
             state.running += 1;
+            let all_busy = state.running == self.workers;
+            state.guard.note_limit(now, all_busy);
             state.guard.left_queue(Duration::ZERO);
             return Arrival::Runs(Seat(Some(Arc::clone(self))), job);
         }
@@ -180,7 +182,9 @@ impl Desk {
         let oldest = state.queue.iter().min_by_key(|job| job.request.arrived);
         let oldest_age = oldest.map_or(Duration::ZERO, |job| self.age(&state, job, now));
         let all_busy = state.running == self.workers;
-        if state.guard.tick(now, all_busy, oldest_age) {
+        state.guard.note_limit(now, all_busy);
+        let beyond = state.queue.len().saturating_sub(self.granted(&state)) as f64;
+        if state.guard.tick(now, Backlog { oldest: oldest_age, cost: beyond, wanted: beyond }) {
             state.ledger.streams().for_each(|stream| stream.waker.wake());
         }
     }
@@ -237,12 +241,17 @@ impl Desk {
     /// How long a call waited, as the guard sees it. While no more calls wait than the gateways were granted beyond the
     /// workers, that waiting is what this instance asked for, however long its handlers take.
     fn age(&self, state: &State, job: &Job, now: Timestamp) -> Duration {
-        let granted = state.ledger.places().saturating_sub(self.workers);
-        if state.queue.len() < granted { Duration::ZERO } else { now.since(job.request.arrived) }
+        if state.queue.len() < self.granted(state) { Duration::ZERO } else { now.since(job.request.arrived) }
+    }
+
+    /// How many calls this instance asked to have waiting, by what it granted beyond its workers.
+    fn granted(&self, state: &State) -> usize {
+        state.ledger.places().saturating_sub(self.workers)
     }
 
     fn one_less(&self, state: &mut State) {
         state.running -= 1;
+        state.guard.note_limit(self.clock.now(), false);
         if state.running == 0 {
             self.idle.notify_waiters();
         }

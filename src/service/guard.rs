@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    admission::{Cause, Cut, Gate, GateSettings, Value},
+    admission::{Backlog, Cause, Cost, Cut, Gate, GateSettings, Value},
     clock::Timestamp,
 };
 
@@ -13,12 +13,16 @@ const SHARD: usize = 0;
 
 /// The instance's own gate.
 #[derive(Debug)]
-pub(super) struct Guard(Gate);
+pub(super) struct Guard {
+    gate: Gate,
+    /// Since when all workers have been busy; what lies before was told to the gate.
+    busy_since: Option<Timestamp>,
+}
 
 impl Guard {
     /// A guard with these settings.
     pub(super) fn new(settings: GateSettings) -> Self {
-        Self(Gate::with_cause(settings, 1, Cause::InstanceCut))
+        Self { gate: Gate::with_cause(settings, 1, Cause::InstanceCut), busy_since: None }
     }
 
     /// Whether a call of this value may come in.
@@ -27,30 +31,37 @@ impl Guard {
     ///
     /// When to try again.
     pub(super) fn admit(&mut self, now: Timestamp, value: Value) -> Result<(), Duration> {
-        self.0.decide(SHARD, now, value).map_err(|refusal| refusal.retry_after)
+        let decision = self.gate.decide(SHARD, now, value, Cost::ONE);
+        decision.map(|_| ()).map_err(|refusal| refusal.retry_after)
     }
 
     /// A call left the queue at this age.
     pub(super) fn left_queue(&mut self, age: Duration) {
-        self.0.sample(SHARD, age);
+        self.gate.sample(SHARD, age);
     }
 
     /// A handler is done.
     pub(super) fn completed(&mut self) {
-        self.0.completed(SHARD);
+        self.gate.completed(SHARD, Cost::ONE, self.busy_since.is_some());
     }
 
-    /// A regular look: whether all workers are busy and how old the oldest waiting call is. Tells whether that moved
-    /// the cut.
-    pub(super) fn tick(&mut self, now: Timestamp, all_busy: bool, oldest_waiting: Duration) -> bool {
+    /// All workers are busy from now on, or not any more.
+    pub(super) fn note_limit(&mut self, now: Timestamp, all_busy: bool) {
+        if let Some(since) = self.busy_since {
+            self.gate.limited(SHARD, now.since(since));
+        }
+        self.busy_since = all_busy.then_some(now);
+    }
+
+    /// A regular look at what waits beyond the granted places. Tells whether that moved the cut.
+    pub(super) fn tick(&mut self, now: Timestamp, backlog: Backlog) -> bool {
         let before = self.cut();
-        self.0.observe_limit(SHARD, all_busy);
-        self.0.tick(now, oldest_waiting);
+        self.gate.tick(now, Some(backlog));
         self.cut() != before
     }
 
     /// The cut in force.
     pub(super) fn cut(&self) -> Cut {
-        self.0.effective_cut()
+        self.gate.effective_cut()
     }
 }

@@ -1,13 +1,20 @@
-//! The gateway's own admission in front of a simulated server: the real [`Gate`] with its settings, told of everything
-//! that the gateway's queue tells it.
+//! The gateway's own admission in front of a simulated server: the real [`Gate`], told of everything that the gateway
+//! tells it. With the line and the places of the gateway it is a front; with the plain queue of the paper, a guard.
 
 use std::time::Duration;
 
-use super::guard::{Arrangement, Call, Caller, Discipline, Ended, Feedback, Guard, Refused, Server, UserLevels};
+use super::{
+    front::{Behind, Entered, Front, Guarded, Out, Setup},
+    guard::{Arrangement, Call, Caller, Discipline, Ended, Feedback, Guard, Refused, Server, UserLevels},
+};
 use crate::{
-    admission::{Cause, ControllerKind, Cut, Gate, GateSettings, retry_after},
+    admission::{
+        Admission, Backlog, Cause, Cost, CostBook, Cut, Gate, GateSettings, Refusal,
+        places::{Arrival, Places},
+        queue::Ticket,
+        retry_after,
+    },
     clock::Timestamp,
-    policy::{reader::Table, validate::checker::Checker},
 };
 
 /// Which time tells overload.
@@ -19,7 +26,7 @@ pub enum Signal {
     Response,
 }
 
-/// Gates in front of every server, and callers that know their cuts.
+/// Gates in front of every server.
 #[derive(Clone, Debug)]
 pub struct Dagor {
     /// What the gates are told.
@@ -30,61 +37,27 @@ pub struct Dagor {
     pub queue_capacity: usize,
     /// How users' levels change.
     pub levels: UserLevels,
-    /// What is overload's sign.
+    /// What is overload's sign; by response time only in a queue that is first in, first out.
     pub signal: Signal,
-}
-
-/// The queue of a policy's service holds as many by default.
-const QUEUE_CAPACITY: usize = 10_000;
-
-/// DAGOR as its paper has it: first in, first out; users' levels drawn anew each hour; a caller's knowledge of a cut never
-/// expires. Beside the settings of a gate, `queue = "by-level"`, `levels = "shifting"` and `signal = "response"` change that.
-pub(super) fn dagor_v3(table: &mut Table<'_>) -> Dagor {
-    let default = GateSettings { controller: ControllerKind::DagorV3, ..GateSettings::default() };
-    let (target, window) = (table.duration("target"), table.duration("window"));
-    let (requests, capacity) = (table.whole("window_requests"), table.whole("queue_capacity"));
-    let (queue, levels, signal) = (table.text("queue"), table.text("levels"), table.text("signal"));
-    let faults = &mut table.notes.faults.borrow_mut();
-    let mut check = Checker { faults };
-    let long = Duration::from_millis(1)..=Duration::from_secs(60);
-    Dagor {
-        settings: GateSettings {
-            target: check.duration(&target, long.clone(), default.target),
-            window: check.duration(&window, long, default.window),
-            window_requests: check.whole(&requests, 1..=1 << 24, default.window_requests.into()) as u32,
-            ..default
-        },
-        discipline: check.word(
-            &queue,
-            "queue",
-            &[("fifo", Discipline::Fifo), ("by-level", Discipline::ByLevel)],
-            Discipline::Fifo,
-        ),
-        queue_capacity: check.count(&capacity, 0..=10_000_000, QUEUE_CAPACITY),
-        levels: check.word(
-            &levels,
-            "kind of levels",
-            &[("hourly", UserLevels::Hourly), ("shifting", UserLevels::Shifting)],
-            UserLevels::Hourly,
-        ),
-        signal: check.word(
-            &signal,
-            "signal",
-            &[("queuing", Signal::Queuing), ("response", Signal::Response)],
-            Signal::Queuing,
-        ),
-    }
+    /// Whether callers refuse on their own what they know to be above the cut.
+    pub callers: bool,
 }
 
 impl Arrangement for Dagor {
     fn guard(&self, _workers: usize, _seed: u64) -> Box<dyn Guard> {
         let gate = Gate::new(self.settings.clone(), 1);
-        Box::new(GateGuard {
-            gate,
-            discipline: self.discipline,
-            queue_capacity: self.queue_capacity,
-            signal: self.signal,
-        })
+        Box::new(GateGuard { gate, queue_capacity: self.queue_capacity, signal: self.signal })
+    }
+
+    fn front(&self, setup: &Setup, seed: u64) -> Box<dyn Front> {
+        match self.discipline {
+            Discipline::Fifo => Box::new(Guarded::new(self.guard(setup.workers, seed), setup)),
+            Discipline::ByLevel => Box::new(GateFront {
+                gate: Gate::new(self.settings.clone(), 1),
+                places: Places::new(self.queue_capacity, setup.workers),
+                costs: CostBook::new(setup.businesses),
+            }),
+        }
     }
 
     fn user_levels(&self) -> UserLevels {
@@ -92,40 +65,102 @@ impl Arrangement for Dagor {
     }
 
     fn caller(&self, _seed: u64) -> Option<Box<dyn Caller>> {
-        Some(Box::new(CutCaller { cut: Cut::OPEN }))
+        self.callers.then(|| Box::new(CutCaller { cut: Cut::OPEN }) as Box<dyn Caller>)
     }
 }
 
 /// The one worker of a simulated gate.
 const SHARD: usize = 0;
 
+/// A gate with the gateway's line and places, and costs learnt from the work.
+#[derive(Debug)]
+struct GateFront {
+    gate: Gate,
+    places: Places<(u32, Call)>,
+    costs: CostBook,
+}
+
+impl GateFront {
+    fn out(&self, now: Timestamp, (key, call): (u32, Call), cause: Cause) -> Out {
+        Out { key, expired: cause == Cause::Expired, refused: refused(self.gate.refusal(cause, now, call.value)) }
+    }
+
+    fn ticket(&self, call: &Call, admission: Admission, cost: Cost) -> Ticket {
+        Ticket { level: admission.standing(call.value), cost, ..Ticket::new(call.value, call.arrived, call.deadline) }
+    }
+}
+
+impl Front for GateFront {
+    fn arrive(&mut self, now: Timestamp, key: u32, call: &Call, _behind: Behind) -> Entered {
+        let cost = self.costs.cost(call.business);
+        let admission = match self.gate.decide(SHARD, now, call.value, cost) {
+            Ok(admission) => admission,
+            Err(refusal) => return Entered::RefusedAtTheGate(refused(refusal)),
+        };
+        let ticket = self.ticket(call, admission, cost);
+        match self.places.enter(now, ticket, (key, *call), &self.gate, SHARD) {
+            Arrival::Goes => Entered::Goes,
+            Arrival::Waits(_, pushed_out) => {
+                Entered::Waits(pushed_out.map(|left| self.out(now, left.item, Cause::PushedOut)))
+            }
+            Arrival::Refused(cause) => Entered::RefusedByTheQueue(refused(self.gate.refusal(cause, now, call.value))),
+        }
+    }
+
+    fn next(&mut self, now: Timestamp, _behind: Behind) -> Option<Result<u32, Out>> {
+        let (left, fate) = self.places.grant(now, &self.gate, SHARD)?;
+        Some(match fate {
+            Ok(()) => Ok(left.item.0),
+            Err(cause) => Err(self.out(now, left.item, cause)),
+        })
+    }
+
+    fn tick(&mut self, now: Timestamp, _behind: Behind) -> Vec<Out> {
+        let expired = self.places.expire(now, &self.gate, SHARD);
+        let out = expired.into_iter().map(|(left, cause)| self.out(now, left.item, cause)).collect();
+        self.gate.tick(now, Some(self.places.backlog(now)));
+        out
+    }
+
+    fn completed(&mut self, now: Timestamp, call: &Call, _queuing: Duration, service: Duration, _in_time: bool) {
+        let cost = self.costs.cost(call.business);
+        self.costs.observe(call.business, service);
+        self.places.release(Some(cost), || now, &self.gate, SHARD);
+    }
+
+    fn set_workers(&mut self, workers: usize) {
+        self.places.set_places(workers);
+    }
+
+    fn feedback(&mut self, _now: Timestamp, _caller: usize, _callers: usize) -> Feedback {
+        feedback(&self.gate)
+    }
+
+    fn waiting(&self) -> usize {
+        self.places.waiting()
+    }
+
+    fn cut(&self) -> Option<Cut> {
+        Some(self.gate.effective_cut())
+    }
+}
+
+/// A gate before the paper's queue.
 #[derive(Debug)]
 struct GateGuard {
     gate: Gate,
-    discipline: Discipline,
     queue_capacity: usize,
     signal: Signal,
 }
 
-impl GateGuard {
-    /// Something left the queue without being worked on.
-    fn left(&self, queuing: Duration) {
-        self.gate.sample(SHARD, queuing);
-    }
-}
-
 impl Guard for GateGuard {
-    fn discipline(&self) -> Discipline {
-        self.discipline
-    }
-
     fn queue_capacity(&self) -> usize {
         self.queue_capacity
     }
 
     fn arrive(&mut self, now: Timestamp, call: &Call, _server: &Server) -> Result<(), Refused> {
-        let refuse = |refusal: crate::admission::Refusal| Refused { retry_after: Some(refusal.retry_after) };
-        self.gate.decide(SHARD, now, call.value).map_err(refuse)
+        self.gate.decide(SHARD, now, call.value, Cost::ONE).map_err(refused)?;
+        Ok(())
     }
 
     fn started(&mut self, _now: Timestamp, _call: &Call, queuing: Duration) {
@@ -135,30 +170,31 @@ impl Guard for GateGuard {
     }
 
     fn expired(&mut self, _now: Timestamp, _call: &Call, queuing: Duration) {
-        self.left(queuing);
+        self.gate.sample(SHARD, queuing);
     }
 
     fn dropped(&mut self, _now: Timestamp, _call: &Call, queuing: Duration) {
         // What the queue refused on arrival was never in it.
         if !queuing.is_zero() {
-            self.left(queuing);
+            self.gate.sample(SHARD, queuing);
         }
     }
 
     fn completed(&mut self, _now: Timestamp, _call: &Call, queuing: Duration, service: Duration, _in_time: bool) {
-        self.gate.completed(SHARD);
+        // The paper's controller does not ask for the capacity, so that it does not matter when all places were taken.
+        self.gate.completed(SHARD, Cost::ONE, false);
         if self.signal == Signal::Response {
             self.gate.sample(SHARD, queuing + service);
         }
     }
 
     fn tick(&mut self, now: Timestamp, server: &Server) {
-        self.gate.observe_limit(SHARD, server.in_flight >= server.workers);
-        self.gate.tick(now, server.oldest);
+        let Server { oldest, waiting_cost, .. } = *server;
+        self.gate.tick(now, Some(Backlog { oldest, cost: waiting_cost, wanted: waiting_cost }));
     }
 
     fn feedback(&mut self, _now: Timestamp, _caller: usize, _callers: usize) -> Feedback {
-        Feedback { cut: Some(self.gate.effective_cut()), ..Feedback::default() }
+        feedback(&self.gate)
     }
 
     fn hint(&self, now: Timestamp, call: &Call) -> Option<Duration> {
@@ -168,6 +204,14 @@ impl Guard for GateGuard {
     fn cut(&self) -> Option<Cut> {
         Some(self.gate.effective_cut())
     }
+}
+
+fn refused(refusal: Refusal) -> Refused {
+    Refused { retry_after: Some(refusal.retry_after) }
+}
+
+fn feedback(gate: &Gate) -> Feedback {
+    Feedback { cut: Some(gate.effective_cut()), ..Feedback::default() }
 }
 
 /// A caller that refuses what the service would refuse by the cut that it heard last.

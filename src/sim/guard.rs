@@ -3,6 +3,7 @@
 
 use std::{fmt, time::Duration};
 
+use super::front::{Front, Guarded, Setup};
 use crate::{
     admission::{Cut, Value},
     clock::Timestamp,
@@ -104,6 +105,10 @@ pub trait Guard: fmt::Debug + Send {
         None
     }
 
+    /// The next call to arrive comes from the caller with this number (`callers` in all), who told
+    /// [`wanted`](Caller::wanted) with it. Not called for callers without such a side.
+    fn heard(&mut self, _now: Timestamp, _caller: usize, _callers: usize, _wanted: u32) {}
+
     /// A call arrives.
     ///
     /// # Errors
@@ -162,6 +167,12 @@ pub trait Caller: fmt::Debug + Send {
     /// Refuses it.
     fn may_send(&mut self, now: Timestamp, call: &Call) -> Result<(), Refused>;
 
+    /// How many calls it has on their way or would like to send; told to the server with each call
+    /// ([`heard`](Guard::heard)).
+    fn wanted(&self) -> u32 {
+        0
+    }
+
     /// A call ended, with what the server said beside it (nothing if feedback was lost, or on a timeout).
     fn ended(&mut self, now: Timestamp, call: &Call, ended: Ended, feedback: Option<Feedback>);
 }
@@ -179,6 +190,11 @@ pub enum UserLevels {
 pub trait Arrangement: fmt::Debug + Send + Sync {
     /// A guard for one server with this many workers.
     fn guard(&self, workers: usize, seed: u64) -> Box<dyn Guard>;
+
+    /// Everything that stands in front of one server: a guard with the queue that it asks for, if nothing else is made.
+    fn front(&self, setup: &Setup, seed: u64) -> Box<dyn Front> {
+        Box::new(Guarded::new(self.guard(setup.workers, seed), setup))
+    }
 
     /// How users' levels change.
     fn user_levels(&self) -> UserLevels {

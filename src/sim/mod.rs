@@ -5,13 +5,17 @@ pub mod compare;
 pub mod controllers;
 pub mod dagor;
 mod engine;
+pub mod front;
 pub mod guard;
 pub mod html;
 pub mod measure;
-mod none;
+mod queue;
 pub mod report;
 pub mod rivals;
 pub mod scenario;
+pub mod search;
 pub mod table;
+pub mod trace;
+pub mod tune;
 
 pub use engine::run;

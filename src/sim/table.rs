@@ -8,6 +8,7 @@ use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use super::{
     measure::Metric,
     report::{Estimate, Outcome, Report, ScenarioReport, Verdict},
+    tune::Tuned,
 };
 
 /// How a figure is written.
@@ -48,6 +49,23 @@ const IF_IT_VARIES: [Column; 10] = [
 /// The whole report.
 pub fn render(report: &Report) -> String {
     report.scenarios.iter().map(render_scenario).collect::<Vec<_>>().join("\n\n")
+}
+
+/// What searches found, the best controller first; its settings can be pasted into a scenario file.
+pub fn render_tuned(tuned: &[Tuned]) -> String {
+    let mut tuned: Vec<_> = tuned.iter().collect();
+    tuned.sort_by(|one, other| other.best.total_cmp(&one.best));
+    let mut table = plain(["controller", "tries", "authors", "best"].map(str::to_owned).into_iter());
+    for Tuned { controller, authors, best, tries, .. } in &tuned {
+        let cells = [controller.clone(), tries.to_string(), format!("{authors:.3}"), format!("{best:.3}")];
+        table.add_row(aligned(cells.into_iter()));
+    }
+    let settings = tuned.iter().filter(|tuned| !tuned.settings.is_empty()).map(|tuned| {
+        let pairs = tuned.settings.iter().map(|(key, value)| format!(", {key} = {value}"));
+        format!("{{ kind = \"{}\"{} }}", tuned.controller, pairs.collect::<String>())
+    });
+    let settings = settings.collect::<Vec<_>>().join("\n");
+    format!("goodput with the authors' settings and with the best found, on fresh seeds\n{table}\n\n{settings}")
 }
 
 fn render_scenario(report: &ScenarioReport) -> String {
@@ -97,15 +115,26 @@ fn businesses(report: &ScenarioReport) -> Table {
     table
 }
 
+/// A line for each expectation, and one for each load at which it was missed.
 fn verdicts(report: &ScenarioReport) -> String {
-    let line = |verdict: &Verdict| {
-        let Verdict { expectation, load, found, met } = verdict;
-        let mark = if *met { "met   " } else { "MISSED" };
-        let at = if report.swept { format!(" at {load}") } else { String::new() };
-        let found = found.as_ref().map_or_else(|| "nothing".to_owned(), exact);
-        format!("{mark}  {expectation}{at}: {found}")
+    let same = |one: &Verdict, other: &Verdict| one.expectation == other.expectation;
+    let groups = report.verdicts.chunk_by(same);
+    groups.map(|group| verdict(group, report.swept)).collect::<Vec<_>>().join("\n")
+}
+
+fn verdict(group: &[Verdict], swept: bool) -> String {
+    let found = |verdict: &Verdict| verdict.found.as_ref().map_or_else(|| "nothing".to_owned(), exact);
+    let lines = |met: bool| {
+        let mark = if met { "met   " } else { "MISSED" };
+        let line = |verdict: &Verdict| match swept {
+            true => format!("{} at {}", found(verdict), verdict.load),
+            false => found(verdict),
+        };
+        let found: Vec<_> = group.iter().filter(|verdict| verdict.met == met).map(line).collect();
+        let expectation = group.first().map_or("", |verdict| verdict.expectation.as_str());
+        (!found.is_empty()).then(|| format!("{mark}  {expectation}: {}", found.join(", ")))
     };
-    report.verdicts.iter().map(line).collect::<Vec<_>>().join("\n")
+    [lines(true), lines(false)].into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 
 /// `0.9812 ± 0.0004`
@@ -119,11 +148,15 @@ fn rows(report: &ScenarioReport) -> impl Iterator<Item = (f64, &Outcome)> {
 }
 
 fn table(report: &ScenarioReport, headers: impl Iterator<Item = String>) -> Table {
+    let load = report.swept.then(|| "load".to_owned());
+    plain(["controller".to_owned()].into_iter().chain(load).chain(headers))
+}
+
+fn plain(headers: impl Iterator<Item = String>) -> Table {
     let line = LineStyle::none().fill('─').junction('─');
     let mut table = Table::new();
     table.load_style(TableStyle::new().top_border(line).header_separator(line).bottom_border(line));
-    let load = report.swept.then(|| "load".to_owned());
-    table.set_header(aligned(["controller".to_owned()].into_iter().chain(load).chain(headers)));
+    table.set_header(aligned(headers));
     for column in table.column_iter_mut().skip(1) {
         column.set_padding((0, 1));
     }

@@ -11,7 +11,10 @@ use dagor::{
 };
 use proptest::prelude::*;
 
-use crate::pair::{Pair, request};
+use crate::{
+    gateway::MESSAGE,
+    pair::{Pair, request},
+};
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -21,6 +24,7 @@ enum Act {
     Push(u64),
     Ping,
     Pong,
+    Cut { open_permille: u32, valid_ms: u32 },
     Goaway,
     Kick,
     Bytes(Vec<u8>),
@@ -36,6 +40,7 @@ fn act() -> impl Strategy<Value = Act> {
         5 => any::<u64>().prop_map(Act::Push),
         5 => Just(Act::Ping),
         5 => Just(Act::Pong),
+        3 => (0..1200_u32, any::<u32>()).prop_map(|(open_permille, valid_ms)| Act::Cut { open_permille, valid_ms }),
         2 => Just(Act::Goaway),
         1 => Just(Act::Kick),
         2 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Act::Bytes),
@@ -55,6 +60,10 @@ fn apply(pair: &mut Pair, act: Act) -> Option<MessageId> {
         Act::Push(id) => pair.gateway.push(id, "ding"),
         Act::Ping => pair.gateway.control(Kind::Ping, &pb::Ping::default()),
         Act::Pong => pair.gateway.control(Kind::Pong, &pb::Pong::default()),
+        Act::Cut { open_permille, valid_ms } => {
+            let cuts = vec![pb::ResolvedCut { business: MESSAGE.0.into(), open_permille, valid_ms }];
+            pair.gateway.control(Kind::Pong, &pb::Pong { cuts, ..pb::Pong::default() });
+        }
         Act::Goaway => pair.gateway.control(Kind::Goaway, &pb::Goaway::default()),
         Act::Kick => pair.gateway.control(Kind::Kick, &pb::Kick::default()),
         Act::Bytes(bytes) => pair.gateway.outgoing.put_slice(&bytes),

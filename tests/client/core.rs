@@ -329,6 +329,47 @@ fn a_frame_that_only_clients_send_ends_the_connection() {
     }
 }
 
+/// Says that no request of the business passes for this time.
+fn close(pair: &mut Pair, valid_ms: u32) {
+    let cuts = vec![pb::ResolvedCut { business: MESSAGE.0.into(), open_permille: 0, valid_ms }];
+    pair.gateway.control(Kind::Pong, &pb::Pong { cuts, ..pb::Pong::default() });
+    pair.exchange();
+}
+
+#[test]
+fn what_the_gateway_would_refuse_is_not_sent_and_learns_when_to_come_again() {
+    let mut pair = Pair::open();
+    close(&mut pair, 1000);
+    let Err(error) = pair.request("one") else { panic!("sent") };
+    let RequestError::HeldBack { id, business, open_permille, retry_after } = error else { panic!("{error:?}") };
+    assert_eq!((id, business, open_permille), (MessageId(1), MESSAGE, 0));
+    assert!(retry_after >= SECOND && retry_after < 2 * SECOND, "{retry_after:?}");
+    assert!(error.is_retryable() && !error.may_have_run());
+    assert_eq!(error.to_string(), "held back: the gateway takes no requests of business 7 at present");
+    assert_eq!((pair.gateway.next(), pair.client.poll_event()), (None, None));
+
+    pair.pass(SECOND);
+    assert_eq!(pair.request("two"), Ok(MessageId(2)), "the gateway's word has ended");
+    assert_eq!(pair.gateway.expect::<pb::Request>(Kind::Request).1.payload, "two");
+}
+
+#[test]
+fn a_closed_business_is_still_asked_now_and_then() {
+    let mut pair = Pair::open();
+    close(&mut pair, 1000);
+    let send = |pair: &mut Pair| pair.client.send_request(request("x", Flags::NO_REPLY_WANTED), pair.now).is_ok();
+    let sent = (0..2000).filter(|_| send(&mut pair)).count();
+    assert!((1..=60).contains(&sent), "{sent} of 2000");
+}
+
+#[test]
+fn a_client_that_insists_sends_everything() {
+    let mut pair = Pair::insisting();
+    close(&mut pair, 1000);
+    assert_eq!(pair.request("one"), Ok(MessageId(1)));
+    assert_eq!(pair.client.open_permille(MESSAGE, pair.now), 0, "it knows all the same");
+}
+
 fn header(kind: u8, body_bytes: usize) -> Header {
     Header { body_bytes, kind, flags: Flags::default(), business: BusinessCode(0), id: MessageId(0) }
 }

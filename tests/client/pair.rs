@@ -23,6 +23,10 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn greeting() -> Self {
+        Self::greeting_with(true)
+    }
+
+    fn greeting_with(hold_back: bool) -> Self {
         let login = Login {
             user: "alice".into(),
             device: "phone".into(),
@@ -31,6 +35,7 @@ impl Pair {
             heartbeat: 5 * SECOND,
             timeout: 10 * SECOND,
             max_body_bytes: 1000,
+            hold_back,
         };
         let now = Timestamp::ZERO;
         let mut pair = Self { client: Connection::new(&login, now), gateway: Gateway::default(), now };
@@ -39,12 +44,21 @@ impl Pair {
     }
 
     pub(crate) fn open() -> Self {
-        let mut pair = Self::greeting();
+        Self::greeting().welcomed()
+    }
+
+    /// Open, with a client that holds nothing back.
+    pub(crate) fn insisting() -> Self {
+        Self::greeting_with(false).welcomed()
+    }
+
+    fn welcomed(mut self) -> Self {
+        let pair = &mut self;
         pair.gateway.next().unwrap();
         pair.gateway.control(Kind::Welcome, &welcome());
         pair.exchange();
         assert!(matches!(pair.client.poll_event(), Some(Event::Welcomed(_))));
-        pair
+        self
     }
 
     /// Moves all bytes both ways.

@@ -45,6 +45,7 @@ async fn the_admin_pages_show_a_gateway_at_work() {
     let gates: Vec<_> = status["gates"].as_array().unwrap().iter().map(|gate| &gate["gate"]).collect();
     assert_eq!(gates, ["gateway", "main"]);
     assert_eq!(status["gates"][1]["admitted_total"], 1);
+    assert_eq!(status["gates"][1]["instance_cut"], "open");
     drop(alice);
     site.end().await;
 }

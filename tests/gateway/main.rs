@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod admin;
+mod cuts;
 mod framing;
 mod heartbeat;
 mod instances;
@@ -14,4 +15,5 @@ mod requests;
 mod service;
 mod shutdown;
 mod site;
+mod strict;
 mod talker;

@@ -4,14 +4,13 @@ use std::fs;
 
 use dagor::{
     admission::{Cut, Level},
-    pb::client as pb,
-    wire::{Kind, Reason},
+    wire::Reason,
 };
 
 use super::{
     admin::get,
     site::{MESSAGE, MOMENTS, PAYMENT, Plan, Site, policy, until},
-    talker::{Talker, control, ending},
+    talker::{Talker, ending},
 };
 
 /// Admits priorities up to 20 whole and nothing of the others.
@@ -69,20 +68,6 @@ async fn a_faulty_policy_changes_nothing_and_shows_where_it_is_wrong() {
 
     fs::write(site.policy_path(), sound).unwrap();
     until("all is well again", || site.gateway().store.status().last_failure.is_none()).await;
-    drop(alice);
-    site.end().await;
-}
-
-#[tokio::test]
-async fn a_client_is_told_the_share_of_its_requests_that_passes() {
-    let site = Site::new().await;
-    cap(&site);
-    let mut alice = site.talker("alice").await;
-    let shut = |cuts: &[pb::ResolvedCut]| cuts.iter().map(|cut| (cut.business, cut.open_permille)).collect::<Vec<_>>();
-    assert_eq!(shut(&alice.welcome.cuts), [(30, 0)]);
-    alice.say(&control(Kind::Ping, &pb::Ping::default())).await;
-    let pong: pb::Pong = alice.expect(Kind::Pong).await.message().unwrap();
-    assert_eq!(shut(&pong.cuts), [(30, 0)]);
     drop(alice);
     site.end().await;
 }

@@ -20,8 +20,8 @@ use tokio::{
 /// How an instance differs from the SDK's defaults.
 pub(crate) type Shape = fn(Server<Arc<Script>>) -> Server<Arc<Script>>;
 
-/// Does what payloads say: `fail`, `misplace`, `refuse`, `panic`, `size <bytes>`, `hold…` until a test lets it go on;
-/// anything else is answered with itself.
+/// Does what payloads say: `fail`, `misplace`, `refuse`, `panic`, `size <bytes>`, `level` (of the user), `hold…` until a
+/// test lets it go on; anything else is answered with itself.
 pub(crate) struct Script {
     held: Semaphore,
     started: Mutex<Vec<String>>,
@@ -61,6 +61,7 @@ impl Script {
             }
             ("panic", _) => panic!("as ordered"),
             ("size", bytes) => Ok(Reply::new(vec![b'x'; bytes.parse().unwrap()])),
+            ("level", _) => Ok(Reply::new(request.value.level().user().to_string())),
             ("hold", _) => {
                 self.held.acquire().await.unwrap().forget();
                 Ok(Reply::new(request.payload))

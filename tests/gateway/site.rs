@@ -70,10 +70,19 @@ impl Site {
 
     /// Starts the instance and the gateway, and waits until every worker knows its grants.
     pub(crate) async fn with(plan: Plan) -> Self {
+        let instance = Instance::start(plan.instance).await;
+        Self::before(instance.address, instance, plan).await
+    }
+
+    /// Puts the gateway in front of what listens at `address` instead of the plan's instance.
+    pub(crate) async fn in_front_of(address: SocketAddr, plan: Plan) -> Self {
+        Self::before(address, Instance::start(plan.instance).await, plan).await
+    }
+
+    async fn before(address: SocketAddr, instance: Instance, plan: Plan) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("policy.toml");
         fs::write(&path, policy(&plan, [10, 20, 30])).unwrap();
-        let instance = Instance::start(plan.instance).await;
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = GatewayConfig {
             name: "test".into(),
@@ -81,9 +90,10 @@ impl Site {
             admin: any_port,
             push: any_port,
             workers: plan.workers,
-            services: vec![ServiceAddresses { name: "main".into(), instances: vec![instance.address] }],
+            services: vec![ServiceAddresses { name: "main".into(), instances: vec![address] }],
             policy: PolicySource::File(path),
             priority_key: [7; 16],
+            sample: None,
         };
         let running = gateway::start(config).await.unwrap();
         let site = Self { running, instance, directory };

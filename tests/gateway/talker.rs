@@ -33,6 +33,8 @@ pub(crate) struct Talker {
     received: BytesMut,
     /// The frames in them.
     frames: BytesMut,
+    /// WebSocket messages that they came in.
+    messages: usize,
     pub(crate) welcome: pb::Welcome,
 }
 
@@ -52,7 +54,7 @@ impl Talker {
     fn new(socket: TcpStream) -> Self {
         socket.set_nodelay(true).unwrap();
         let (received, frames) = (BytesMut::new(), BytesMut::new());
-        Self { socket, websocket: false, received, frames, welcome: pb::Welcome::default() }
+        Self { socket, websocket: false, received, frames, messages: 0, welcome: pb::Welcome::default() }
     }
 
     /// A connection that is logged in.
@@ -139,6 +141,11 @@ impl Talker {
         within("read", self.socket.read_buf(&mut self.received)).await.unwrap() > 0
     }
 
+    /// How many WebSocket messages came so far.
+    pub(crate) fn messages(&self) -> usize {
+        self.messages
+    }
+
     /// Takes the transport's framing off what was received.
     fn unwrap(&mut self) {
         if !self.websocket {
@@ -148,6 +155,7 @@ impl Talker {
         while let Some((first, payload)) = take_message(&mut self.received) {
             assert_eq!(first, BINARY, "{payload:?}");
             self.frames.unsplit(payload);
+            self.messages += 1;
         }
     }
 }

@@ -32,6 +32,7 @@ pub(crate) async fn gateway(policy: PolicySource, workers: usize, service: Socke
         services: vec![ServiceAddresses { name: "main".into(), instances: vec![service] }],
         policy,
         priority_key: [7; 16],
+        sample: None,
     };
     let gateway = start(config).await.expect("the gateway starts");
     within("links to the service", async {

@@ -13,15 +13,20 @@ use tower_service::Service;
 
 use super::{Accepted, Established, Greeting, Rejection, Silent};
 use crate::{
+    admission::UserHash,
     clock::Timestamp,
     gateway::{
+        counters::Outcome,
         deadline::Deadline,
+        sample::{Ended, Sample},
         scratch,
         session::{Parts, Session},
         transport::{LEAVE_TIME, Received, Transport, poll_read},
         worker::Worker,
     },
+    id::{BusinessCode, MessageId},
     layer::limit::{Permit, Refused},
+    pb::client::Hello,
     wire::{
         Frame, Kind, MAGIC, Reason, VERSION, decode, encode_control,
         websocket::{Upgrade, UpgradeError},
@@ -73,12 +78,32 @@ where
     if worker.gateway.is_draining() {
         return Err(Rejection::Handshake(Reason::Draining));
     }
-    let hello: crate::pb::client::Hello = frame.message().map_err(|_| Rejection::Handshake(Reason::Malformed))?;
+    let hello: Hello = frame.message().map_err(|_| Rejection::Handshake(Reason::Malformed))?;
     if !hello.versions.contains(&VERSION) {
         return Err(Rejection::Login { reason: Reason::Version, detail: "this gateway speaks version 1 only" });
     }
     poll_fn(|cx| inner.poll_ready(cx)).await?;
-    inner.call(Greeting { hello, peer, arrived: worker.clock.now(), deadline }).await
+    let arrived = worker.clock.now();
+    let sampled = sampled(&hello, worker);
+    let decided = inner.call(Greeting { hello, peer, arrived, deadline }).await;
+    // A client that has gone before it was decided on has no outcome.
+    let outcome = match &decided {
+        Ok(_) => Some(Outcome::Replied),
+        Err(rejection) => rejection.reason().map(Outcome::Failed),
+    };
+    if let Some(((sample, user), outcome)) = sampled.zip(outcome)
+        && let Some(login) = worker.table().policy.business(BusinessCode::LOGIN)
+    {
+        sample.tell(Ended { business: &login.name, user, arrived, outcome }, worker.clock.now());
+    }
+    decided
+}
+
+/// The sample that this login is in, if it is in one.
+fn sampled<'a>(hello: &Hello, worker: &'a Worker) -> Option<(&'a Sample, UserHash)> {
+    let sample = worker.sample.as_ref()?;
+    let user = worker.gateway.priority_key.user(hello.user.as_bytes());
+    sample.has(user, MessageId(hello.outbox)).then_some((sample, user))
 }
 
 struct Handshake {

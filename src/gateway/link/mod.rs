@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::pending::{Answer, Guard};
 use self::{pending::CallKey, shared::Shared};
 use crate::{
-    admission::{Cut, Value},
+    admission::{Cut, Passage, Value},
     clock::{Clock, Timestamp},
     id::{BusinessCode, Incarnation, MessageId, OutboxId},
     request::Failure,
@@ -36,9 +36,6 @@ use crate::{
 
 /// How long past its deadline a call keeps its place when the instance answers nothing.
 const LINGER: Duration = Duration::from_secs(10);
-/// How long the cut that an instance sent binds without being sent again. An instance sends it with every answer and
-/// whenever it moves, so that an older one only says that nothing was tried.
-const CUT_BINDS_FOR: Duration = Duration::from_secs(1);
 
 /// Whom to dial and how to introduce oneself.
 #[derive(Clone, Debug)]
@@ -184,6 +181,20 @@ impl<G: Guard> LinkHandle<G> {
     /// The admission threshold that the instance sent; open if it did not send it within the last second.
     pub fn instance_cut(&self, now: Timestamp) -> Cut {
         self.shared.instance_cut(now)
+    }
+
+    /// Whether a call of this value goes on to the instance, as far as the instance's own cut is concerned.
+    ///
+    /// # Errors
+    ///
+    /// The cut, if the instance would refuse it.
+    pub fn decide(&self, now: Timestamp, value: Value) -> Result<Passage, Cut> {
+        self.shared.decide(now, value)
+    }
+
+    /// How many calls above the instance's cut have passed to find out whether it still stands.
+    pub fn probes(&self) -> u64 {
+        self.shared.probes()
     }
 
     /// How many calls the instance lets this link have unanswered; `None` if it never said.

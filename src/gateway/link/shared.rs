@@ -13,12 +13,12 @@ use tokio::sync::Notify;
 use tokio_stream::Stream;
 
 use super::{
-    Answer, CUT_BINDS_FOR, OutgoingCall,
+    Answer, OutgoingCall,
     outcome::outcome,
     pending::{CallKey, Guard, Pending, Released},
 };
 use crate::{
-    admission::{Cause, Cut, Refusal, Value},
+    admission::{Cause, Cut, Passage, Refusal, Upstream, Value},
     clock::{Clock, Timestamp},
     pb::service as pb,
     request::Failure,
@@ -49,8 +49,7 @@ struct State<G> {
     waiting: u32,
     told_waiting: u32,
     tell_waiting: bool,
-    cut: Cut,
-    cut_at: Timestamp,
+    upstream: Upstream,
     grants: Option<usize>,
 }
 
@@ -86,8 +85,7 @@ impl<G: Guard> Shared<G> {
             waiting: 0,
             told_waiting: 0,
             tell_waiting: false,
-            cut: Cut::OPEN,
-            cut_at: Timestamp::ZERO,
+            upstream: Upstream::new(),
             grants: None,
         };
         Self { clock, state: Mutex::new(state), writer: AtomicWaker::new(), drained: Notify::new() }
@@ -119,8 +117,15 @@ impl<G: Guard> Shared<G> {
     }
 
     pub(super) fn instance_cut(&self, now: Timestamp) -> Cut {
-        let state = self.lock();
-        if now.since(state.cut_at) > CUT_BINDS_FOR { Cut::OPEN } else { state.cut }
+        self.lock().upstream.cut(now)
+    }
+
+    pub(super) fn decide(&self, now: Timestamp, value: Value) -> Result<Passage, Cut> {
+        self.lock().upstream.decide(now, value)
+    }
+
+    pub(super) fn probes(&self) -> u64 {
+        self.lock().upstream.probes()
     }
 
     /// Adds a call to the batch; the first one wakes the writer, which takes all that have come by the time it runs.
@@ -195,7 +200,8 @@ impl<G: Guard> Shared<G> {
         if state.phase == Phase::Connected {
             state.phase = Phase::Away;
         }
-        (state.grants, state.cut) = (None, Cut::OPEN);
+        state.grants = None;
+        state.upstream.forget();
         let State { batch, pending, .. } = &mut *state;
         for call in batch.drain(..) {
             let failure = refused(Cause::NoInstance, Value::from_bits(call.value));
@@ -216,7 +222,7 @@ impl<G: Guard> Shared<G> {
         let mut state = self.lock();
         // Only a cut that is sent again binds for longer.
         if let Some(cut) = answers.cut {
-            (state.cut, state.cut_at) = (Cut::from_bits(cut), now);
+            state.upstream.hear(Cut::from_bits(cut), now);
         }
         let grants = answers.grants.map(|grants| grants as usize);
         state.grants = grants.or(state.grants);
@@ -328,13 +334,14 @@ impl<G: Guard> Stream for Outgoing<G> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::upstream::BINDS_FOR;
 
     #[test]
     fn a_cut_binds_for_a_second_and_answers_without_one_do_not_prolong_it() {
         let clock = Clock::manual(Timestamp::ZERO);
         let shared = Shared::<()>::new(clock.clone());
         shared.receive(pb::Answers { cut: Some(7), ..pb::Answers::default() });
-        clock.advance(CUT_BINDS_FOR);
+        clock.advance(BINDS_FOR);
         shared.receive(pb::Answers::default());
         assert_eq!(shared.instance_cut(clock.now()), Cut::from_bits(7));
         clock.advance(Duration::from_nanos(1));

@@ -52,6 +52,9 @@ impl Session {
 
     /// Reads what the socket has and hands on every whole frame.
     pub(super) fn read(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Farewell> {
+        if self.is_paused(cx) {
+            return Ok(());
+        }
         for _ in 0..READS_PER_TURN {
             // A client that does not read its replies is not read from either.
             if self.unsent.is_some() {
@@ -136,7 +139,7 @@ impl Session {
         match self.resolve(frame, batch)? {
             Ok(request) => self.submit(request),
             Err(reason) => {
-                self.count(business, Outcome::Failed(reason));
+                self.ended(id, business, batch.now, Outcome::Failed(reason));
                 self.refuse(id, business, reason, scratch);
             }
         }
@@ -170,7 +173,7 @@ impl Session {
             connection: self.connection.clone(),
             business,
             priority: rule.priority,
-            levels: policy.tiers.get(tier).map_or((0, 127), |tier| tier.levels),
+            levels: self.levels(&batch.table, batch.now),
             service,
             id,
             resent: flags.contains(Flags::RESENT),

@@ -9,6 +9,7 @@ use bytes::{Buf, BufMut, BytesMut};
 
 use super::{Done, Farewell, Outcome, Session};
 use crate::{
+    clock::Timestamp,
     gateway::{connection::PendingPush, establish::millis, link::Answer, scratch::Scratch, transport::Transport},
     id::{BusinessCode, MessageId},
     pb::client as pb,
@@ -34,18 +35,24 @@ impl Unsent {
 
 impl Session {
     /// Writes how a request ended.
-    pub(super) fn write_done(&mut self, done: Done, scratch: &mut Scratch) {
+    pub(super) fn write_done(&mut self, done: Done, now: Timestamp, scratch: &mut Scratch) {
+        let Done { id, business, arrived, cost, .. } = done;
         match done.result.and_then(fits) {
             Ok(answer) => {
-                self.count(done.business, Outcome::Replied);
+                self.ended(id, business, arrived, Outcome::Replied);
+                self.served(cost, now);
                 if !done.no_reply_wanted {
                     let reply = pb::Reply { payload: answer.payload, ..pb::Reply::default() };
-                    put_reply(done.id, done.business, &reply, scratch);
+                    put_reply(id, business, &reply, scratch);
                 }
             }
             Err(failure) => {
-                self.count(done.business, Outcome::Failed((&failure).into()));
-                put_reply(done.id, done.business, &failed(failure), scratch);
+                self.ended(id, business, arrived, Outcome::Failed((&failure).into()));
+                if failure.has_cost() {
+                    self.served(cost, now);
+                }
+                let cuts = self.cuts_after(&failure, business, now);
+                put_reply(id, business, &pb::Reply { cuts, ..failed(failure) }, scratch);
             }
         }
     }

@@ -7,7 +7,10 @@ use super::{
     limits::TIMEOUTS,
 };
 use crate::{
-    admission::level::{BUSINESS_PRIORITIES, USER_LEVELS},
+    admission::{
+        GateSettings, MinimumShare,
+        level::{BUSINESS_PRIORITIES, USER_LEVELS},
+    },
     id::BusinessCode,
     policy::{
         defaults,
@@ -30,7 +33,12 @@ const DEFAULT_BUSINESS: Business = Business {
     service: None,
     tiers: Vec::new(),
     timeout: defaults::TIMEOUT,
+    min_share: 0.0,
 };
+
+/// The minimum shares of a service's businesses together. More, and importance would decide on less than half of the
+/// capacity.
+const MOST_SHARED: f64 = 0.5;
 
 /// A tier holds at least one level.
 const MAX_TIERS: usize = USER_LEVELS as usize;
@@ -89,7 +97,7 @@ impl Checker<'_> {
             services.push(Service { name: name.value.clone(), gate, queue, balance });
         }
         if texts.is_empty() {
-            let (gate, queue) = (defaults::gate(), Default::default());
+            let (gate, queue) = (GateSettings::default(), Default::default());
             services.push(Service { name: DEFAULT_SERVICE.to_owned(), gate, queue, balance: Balance::UserHash });
         }
         services
@@ -114,6 +122,25 @@ impl Checker<'_> {
         businesses
     }
 
+    /// Tells each service's gate what its businesses get in any case.
+    pub(super) fn share(&mut self, texts: &[BusinessText], businesses: &[Business], services: &mut [Service]) {
+        for (index, service) in services.iter_mut().enumerate() {
+            let answered = businesses.iter().filter(|business| business.service == Some(ServiceIndex(index)));
+            let shared = answered.filter(|business| business.min_share > 0.0);
+            service.gate.shares = shared
+                .map(|business| MinimumShare { priority: business.priority, share: business.min_share })
+                .collect();
+            let total: f64 = service.gate.shares.iter().map(|share| share.share).sum();
+            let written = texts.iter().filter_map(|text| place(&text.min_share)).map(Some).collect::<Vec<_>>();
+            self.contradiction(total <= MOST_SHARED, &written, || {
+                format!(
+                    "the min_share of all businesses of `{}` add up to {total}, more than {MOST_SHARED}",
+                    service.name
+                )
+            });
+        }
+    }
+
     fn business(&mut self, text: &BusinessText, before: &[BusinessText], scope: &Scope<'_>) -> Option<Business> {
         let is_login = text.name.as_ref().is_some_and(|name| name.value == LOGIN);
         let default_priority = if is_login { defaults::LOGIN_PRIORITY } else { defaults::PRIORITY };
@@ -129,7 +156,9 @@ impl Checker<'_> {
         let timeout = self.timeout(text.timeout.as_ref(), scope.connections);
         let tiers = text.tiers.iter().flatten().filter_map(|tier| self.tier(tier, scope.tiers)).collect();
         let service = self.service(text.service.as_ref(), &text.place, scope);
-        Some(Business { code: code?, name: text.name.as_ref()?.value.clone(), priority, service, tiers, timeout })
+        let min_share = self.ranged(&text.min_share, 0.0..=MOST_SHARED, 0.0, f64::to_string);
+        let name = text.name.as_ref()?.value.clone();
+        Some(Business { code: code?, name, priority, service, tiers, timeout, min_share })
     }
 
     fn code(&mut self, text: &BusinessText, before: &[BusinessText], codes: &Codes) -> Option<BusinessCode> {
@@ -167,7 +196,7 @@ impl Checker<'_> {
 
     fn login_takes_no_more(&mut self, text: &BusinessText) {
         let tiers = text.tiers.as_ref().map(|_| &text.place);
-        let written = [place(&text.service), place(&text.timeout), tiers];
+        let written = [place(&text.service), place(&text.timeout), place(&text.min_share), tiers];
         for place in written.into_iter().flatten() {
             let message = "the gateway itself answers `login`, within connections.handshake_timeout, for every tier";
             self.faults.add(place, message);
@@ -221,7 +250,15 @@ pub(super) struct Scope<'s> {
 }
 
 fn login(priority: u8, timeout: Duration) -> Business {
-    Business { code: BusinessCode::LOGIN, name: LOGIN.to_owned(), priority, service: None, tiers: Vec::new(), timeout }
+    Business {
+        code: BusinessCode::LOGIN,
+        name: LOGIN.to_owned(),
+        priority,
+        service: None,
+        tiers: Vec::new(),
+        timeout,
+        min_share: 0.0,
+    }
 }
 
 /// Whether two ranges share a level; an empty one shares none.

@@ -26,6 +26,17 @@ impl Checker<'_> {
         usize::try_from(self.whole(written, range, default as u64)).unwrap_or(usize::MAX)
     }
 
+    /// The written number, or `None` if it is absent or a word in its place says so.
+    pub(super) fn count_or_none(
+        &mut self,
+        written: &Option<At<Option<u64>>>,
+        range: RangeInclusive<u64>,
+    ) -> Option<usize> {
+        let At { value, place } = written.as_ref()?;
+        let number = Some(At { value: (*value)?, place: place.clone() });
+        Some(self.count(&number, range, 1))
+    }
+
     /// The written size in bytes, or `default`.
     pub(crate) fn size(&mut self, written: &Option<At<u64>>, range: RangeInclusive<u64>, default: usize) -> usize {
         let bytes = self.ranged(written, range, default as u64, |bytes| format_size(*bytes));

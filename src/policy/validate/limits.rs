@@ -6,7 +6,6 @@ use super::checker::{Checker, place};
 use crate::{
     admission::{ControllerKind, GateMode, GateSettings},
     policy::{
-        defaults,
         document::{ConnectionsText, GateText, ServiceText},
         quantity::{format_duration, format_rate, format_size},
         reader::At,
@@ -31,21 +30,12 @@ const MAX_OUTGOING_TOTAL: u64 = 1 << 44;
 /// What a try may take.
 pub(super) const TIMEOUTS: RangeInclusive<Duration> = MILLISECOND..=HOUR;
 
-const CONTROLLERS: [ControllerKind; 1] = [ControllerKind::DagorV3];
-
-/// What a policy file calls a controller.
-pub fn controller_name(kind: ControllerKind) -> &'static str {
-    match kind {
-        ControllerKind::DagorV3 => "dagor-v3",
-    }
-}
-
 impl Checker<'_> {
     pub(super) fn connections(&mut self, text: &ConnectionsText) -> Connections {
         let default = Connections::default();
         let connections = Connections {
             max: self.count(&text.max, 1..=MAX_CONNECTIONS, default.max),
-            max_per_ip: self.max_per_ip(&text.max_per_ip),
+            max_per_ip: self.count_or_none(&text.max_per_ip, 1..=MAX_CONNECTIONS),
             login_rate: self.login_rate(&text.login_rate, default.login_rate),
             login_burst: self.whole(&text.login_burst, 1..=u32::MAX.into(), default.login_burst.into()) as u32,
             handshake_timeout: self.duration(&text.handshake_timeout, MILLISECOND..=HOUR, default.handshake_timeout),
@@ -111,26 +101,24 @@ impl Checker<'_> {
         );
     }
 
-    fn max_per_ip(&mut self, written: &Option<At<Option<u64>>>) -> Option<usize> {
-        let At { value, place } = written.as_ref()?;
-        let limit = Some(At { value: (*value)?, place: place.clone() });
-        Some(self.count(&limit, 1..=MAX_CONNECTIONS, 1))
-    }
-
     fn login_rate(&mut self, written: &Option<At<f64>>, default: f64) -> f64 {
         // One login per hour is the least that is not plainly "nobody".
         self.ranged(written, 1.0 / 3600.0..=MAX_LOGIN_RATE, default, |rate| format_rate(*rate))
     }
 
     pub(super) fn gate(&mut self, text: &GateText) -> GateSettings {
-        let default = defaults::gate();
-        let controllers = CONTROLLERS.map(|kind| (controller_name(kind), kind));
+        let default = GateSettings::default();
+        let controllers = ControllerKind::ALL.map(|kind| (kind.name(), kind));
         let modes = [("enforce", GateMode::Enforce), ("dry-run", GateMode::DryRun)];
+        let controller = self.word(&text.controller, "controller", &controllers, default.controller);
+        let default = GateSettings::of(controller);
         let gate = GateSettings {
-            controller: self.word(&text.controller, "controller", &controllers, default.controller),
+            controller,
             target: self.duration(&text.target, MILLISECOND / 10..=SECOND * 10, default.target),
             window: self.duration(&text.window, MILLISECOND * 10..=SECOND * 60, default.window),
             window_requests: self.whole(&text.window_requests, 1..=1 << 24, default.window_requests.into()) as u32,
+            patience: self.duration(&text.patience, Duration::ZERO..=SECOND * 60, default.patience),
+            shares: Vec::new(),
             mode: self.word(&text.mode, "mode", &modes, default.mode),
         };
         self.contradiction(gate.target < gate.window, &[place(&text.window), place(&text.target)], || {
@@ -144,7 +132,7 @@ impl Checker<'_> {
         let default = Queue::default();
         Queue {
             capacity: self.count(&text.capacity, 1..=MAX_QUEUED, default.capacity),
-            max_in_flight: self.count(&text.max_in_flight, 1..=MAX_QUEUED, default.max_in_flight),
+            max_in_flight: self.count_or_none(&text.max_in_flight, 1..=MAX_QUEUED),
         }
     }
 }

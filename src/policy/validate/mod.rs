@@ -6,7 +6,7 @@ mod cases;
 pub(crate) mod checker;
 mod limits;
 
-pub use limits::controller_name;
+use crate::admission::GateSettings;
 
 use self::{business::Scope, checker::Checker};
 use super::{
@@ -39,11 +39,12 @@ impl Checker<'_> {
     fn policy(&mut self, document: &Document, sources: &Sources, codes: &Codes) -> Policy {
         let connections = document.connections.as_ref().map(|text| self.connections(text)).unwrap_or_default();
         let gateway = document.gateway.as_ref();
-        let gateway_gate = gateway.map_or_else(super::defaults::gate, |gateway| self.gate(&gateway.gate));
+        let gateway_gate = gateway.map_or_else(GateSettings::default, |gateway| self.gate(&gateway.gate));
         let tiers = self.tiers(&document.tiers);
-        let services = self.services(&document.services);
+        let mut services = self.services(&document.services);
         let scope = Scope { tiers: &tiers, services: &services, connections: &connections, codes };
         let businesses = self.businesses(&document.businesses, &scope);
+        self.share(&document.businesses, &businesses, &mut services);
         let tests = self.cases(&document.tests, &businesses, &tiers);
         Policy { revision: sources.revision(), businesses, services, tiers, connections, gateway_gate, tests }
     }

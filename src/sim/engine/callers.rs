@@ -75,6 +75,11 @@ impl Callers {
         }
     }
 
+    /// How much a caller wants to send; nothing of callers who send whatever they have.
+    pub(super) fn wanted(&self, service: usize, caller: usize) -> Option<u32> {
+        self.services[service].callers.get(caller).map(|caller| caller.wanted())
+    }
+
     /// Whether anybody listens.
     pub(super) fn listen(&self, service: usize) -> bool {
         !self.services[service].callers.is_empty()

@@ -8,7 +8,6 @@
 mod agenda;
 mod callers;
 mod instance;
-mod queue;
 mod random;
 mod servers;
 mod table;

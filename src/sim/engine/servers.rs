@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{
     agenda::Event,
-    instance::Taken,
     random::{Purpose, for_one, fraction, mix, number},
     table::{Owner, Steps},
     world::World,
@@ -12,6 +11,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     sim::{
+        front::{Entered, Out},
         guard::{Ended, Refused},
         measure::{Fate, Left},
         scenario::Balance,
@@ -80,34 +80,36 @@ impl World<'_> {
         let state = &mut self.calls[key];
         state.call.arrived = now;
         let call = state.call;
+        let (service, caller) = (state.group.service, state.caller);
         let instance = &mut self.instances[state.instance];
-        let view = instance.view(now);
-        instance.window.at(now, instance.guard.cut());
-        if let Err(Refused { retry_after }) = instance.guard.arrive(now, &call, &view) {
-            instance.window.refused_at_the_gate(call.value);
-            return self.answer(now, key, Ended::Refused, retry_after);
+        if let Some(wanted) = self.callers.wanted(service, caller) {
+            instance.front.heard(now, caller, self.callers.count(service), wanted);
         }
-        instance.window.admitted_at_the_gate(call.value);
-        self.recorder.admitted(now);
-        self.draw_service_time(key);
-        let instance = &mut self.instances[self.calls[key].instance];
-        if instance.is_free() && (now < call.deadline || instance.process_expired) {
-            instance.window.joined(call.value);
-            return self.go_at_once(now, key);
+        instance.window.at(now, instance.front.cut());
+        let entered = instance.front.arrive(now, key, &call, instance.behind());
+        if matches!(entered, Entered::RefusedAtTheGate(_) | Entered::RefusedByTheQueue(_)) {
+            self.recorder.refused_on_arrival(self.tasks[state.task as usize].created);
         }
-        match instance.queue.join(now, key, &call) {
-            Ok(pushed_out) => {
+        if !matches!(entered, Entered::RefusedAtTheGate(_)) {
+            instance.window.admitted_at_the_gate(call.value);
+            self.recorder.admitted(now);
+        }
+        match entered {
+            Entered::Goes => {
                 instance.window.joined(call.value);
-                instance.waits(call.cost, true);
-                if let Some(worst) = pushed_out {
-                    self.push_out(now, worst);
-                }
+                self.start(now, key);
             }
-            Err(_full) => {
+            Entered::Waits(pushed_out) => {
+                instance.window.joined(call.value);
+                pushed_out.into_iter().for_each(|out| self.is_out(now, out));
+            }
+            Entered::RefusedAtTheGate(refused) => {
+                instance.window.refused_at_the_gate(call.value);
+                self.answer(now, key, Ended::Refused, refused.retry_after);
+            }
+            Entered::RefusedByTheQueue(refused) => {
                 instance.window.refused_by_the_queue(call.value);
-                instance.guard.dropped(now, &call, Duration::ZERO);
-                let hint = instance.guard.hint(now, &call);
-                self.answer(now, key, Ended::Refused, hint);
+                self.answer(now, key, Ended::Refused, refused.retry_after);
             }
         }
     }
@@ -120,26 +122,10 @@ impl World<'_> {
         state.service_time = self.times[service].draw(&mut random, mean);
     }
 
-    fn go_at_once(&mut self, now: Timestamp, key: u32) {
-        let call = self.calls[key].call;
-        let instance = &mut self.instances[self.calls[key].instance];
-        if let Err(Refused { retry_after }) = instance.guard.dequeue(now, &call, Duration::ZERO) {
-            instance.guard.dropped(now, &call, Duration::ZERO);
-            self.left_queue(now, key, Left::Dropped);
-            return self.answer(now, key, Ended::Refused, retry_after);
-        }
-        let finish = instance.start(now, key, &mut self.calls);
-        self.started(now, key, finish);
-    }
-
-    fn push_out(&mut self, now: Timestamp, key: u32) {
-        let call = self.calls[key].call;
-        let instance = &mut self.instances[self.calls[key].instance];
-        instance.waits(call.cost, false);
-        instance.guard.dropped(now, &call, now.since(call.arrived));
-        let hint = instance.guard.hint(now, &call);
-        self.left_queue(now, key, Left::Dropped);
-        self.answer(now, key, Ended::Refused, hint);
+    /// A call that left the queue unserved goes back.
+    fn is_out(&mut self, now: Timestamp, Out { key, expired, refused }: Out) {
+        self.left_queue(now, key, if expired { Left::Expired } else { Left::Dropped });
+        self.answer(now, key, Ended::Refused, refused.retry_after);
     }
 
     fn left_queue(&mut self, now: Timestamp, key: u32, how: Left) {
@@ -148,69 +134,44 @@ impl World<'_> {
         self.recorder.left_queue(now, created, state.call.business, now.since(state.call.arrived), how);
     }
 
-    fn started(&mut self, now: Timestamp, key: u32, finish: Option<Timestamp>) {
+    /// A call goes to a worker.
+    fn start(&mut self, now: Timestamp, key: u32) {
         self.left_queue(now, key, Left::Started);
-        let state = &self.calls[key];
+        self.draw_service_time(key);
+        let state = &mut self.calls[key];
+        state.started = now;
         let task = &mut self.tasks[state.task as usize];
         self.recorder.worked(task.created, state.service_time);
         if task.trying && task.attempt == state.attempt {
             task.work += state.service_time;
         }
-        if let Some(finish) = finish {
+        if let Some(finish) = self.instances[state.instance].start(now, key, state.service_time) {
             self.agenda.put(finish, Event::Done { call: key });
         }
     }
 
     /// Gives free places of an instance to calls that wait.
-    pub(super) fn serve(&mut self, now: Timestamp, instance: usize) {
-        while let Some((call, finish)) = self.instances[instance].next_inside(now, &self.calls) {
+    pub(super) fn serve(&mut self, now: Timestamp, key: usize) {
+        while let Some((call, finish)) = self.instances[key].next_inside(now) {
             self.agenda.put(finish, Event::Done { call });
         }
-        let mut any = false;
-        while let Some(taken) = self.instances[instance].take(now, &mut self.calls) {
-            any = true;
-            match taken {
-                Taken::Started { call, finish } => self.started(now, call, finish),
-                Taken::Expired { call } => self.expire(now, call),
-                Taken::Dropped { call, refused } => {
-                    self.left_queue(now, call, Left::Dropped);
-                    self.answer(now, call, Ended::Refused, refused.retry_after);
-                }
+        loop {
+            let instance = &mut self.instances[key];
+            match instance.front.next(now, instance.behind()) {
+                Some(Ok(call)) => self.start(now, call),
+                Some(Err(out)) => self.is_out(now, out),
+                None => return,
             }
         }
-        if any {
-            self.instances[instance].queue.observe(now);
-        }
-    }
-
-    /// A call that the guard knows to be expired goes back.
-    fn expire(&mut self, now: Timestamp, key: u32) {
-        self.left_queue(now, key, Left::Expired);
-        let state = &self.calls[key];
-        let hint = self.instances[state.instance].guard.hint(now, &state.call);
-        self.answer(now, key, Ended::Refused, hint);
     }
 
     pub(super) fn tick_instance(&mut self, now: Timestamp, key: usize) {
-        let mut expired = std::mem::take(&mut self.expired);
         let instance = &mut self.instances[key];
-        if !instance.process_expired {
-            instance.queue.take_expired(now, &mut expired);
-        }
-        for call in expired.drain(..) {
-            let state = self.calls[call].call;
-            let instance = &mut self.instances[key];
-            instance.waits(state.cost, false);
-            instance.guard.expired(now, &state, now.since(state.arrived));
-            self.expire(now, call);
-        }
-        self.expired = expired;
-        let instance = &mut self.instances[key];
-        let view = instance.view(now);
-        instance.guard.tick(now, &view);
-        if let Some(counts) = instance.window.close(now, instance.guard.cut()) {
+        let out = instance.front.tick(now, instance.behind());
+        if let Some(counts) = instance.window.close(now, instance.front.cut()) {
             self.recorder.window(now, counts);
         }
+        out.into_iter().for_each(|out| self.is_out(now, out));
         self.serve(now, key);
     }
 
@@ -222,7 +183,7 @@ impl World<'_> {
         let wanted = task.trying && task.attempt == state.attempt && now <= call.deadline;
         let server = &mut self.instances[instance];
         server.finish();
-        server.guard.completed(now, &call, started.since(call.arrived), now.since(started), wanted);
+        server.front.completed(now, &call, started.since(call.arrived), now.since(started), wanted);
         self.serve(now, instance);
         if now > call.deadline {
             return self.answer(now, key, Ended::TimedOut, None);
@@ -239,8 +200,8 @@ impl World<'_> {
         (state.told, state.ended, state.hint) = (true, ended, hint);
         let service = state.group.service;
         if self.callers.listen(service) && ended != Ended::TimedOut {
-            let guard = &mut self.instances[state.instance].guard;
-            let feedback = guard.feedback(now, state.caller, self.callers.count(service));
+            let front = &mut self.instances[state.instance].front;
+            let feedback = front.feedback(now, state.caller, self.callers.count(service));
             state.feedback = Some(feedback);
         }
         self.agenda.put(now + self.scenario.entry.hop, Event::Back { call: key });

@@ -12,15 +12,25 @@ use crate::{
     id::MessageId,
     sim::{
         guard::UserLevels,
-        scenario::{Arrivals, Scenario, Source, Tier, profile::Profile},
+        scenario::{self, Scenario, Source, Tier, profile::Profile},
+        trace::Arrivals,
     },
 };
 
+/// Where tasks come from.
+#[derive(Debug)]
+pub(super) enum Stream<'s> {
+    /// From chance.
+    Drawn(Box<Drawn>),
+    /// From a trace: the tasks to come, and business and user of the one that comes next.
+    Replayed(Arrivals<'s>, (usize, u32)),
+}
+
 /// A stream of tasks with a rate of its own.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct Drawn {
     profile: Profile,
-    arrivals: Arrivals,
+    arrivals: scenario::Arrivals,
     gaps: Pcg64,
     marks: Pcg64,
     /// The businesses of its tasks with the sums of their shares.
@@ -29,11 +39,22 @@ pub(super) struct Stream {
     so_far: f64,
 }
 
-/// All streams of a scenario; the shared traffic is times `load`.
-pub(super) fn streams(scenario: &Scenario, load: f64, seed: u64) -> Vec<Stream> {
+/// All streams of a scenario; the shared traffic and the trace are times `load`.
+pub(super) fn streams(scenario: &Scenario, load: f64, seed: u64) -> Vec<Stream<'_>> {
+    let replayed = scenario.replay.as_ref().map(|replay| Stream::Replayed(replay.arrivals(load, seed, chance), (0, 0)));
+    replayed.into_iter().chain(drawn(scenario, load, seed)).collect()
+}
+
+fn chance(seed: u64, key: u64) -> f64 {
+    fraction(number(seed, Purpose::Gaps, key))
+}
+
+fn drawn(scenario: &Scenario, load: f64, seed: u64) -> impl Iterator<Item = Stream<'_>> {
     let (mut shared, mut sum, mut own) = (Vec::new(), 0.0, Vec::new());
     for (index, business) in scenario.businesses.iter().enumerate() {
         match &business.source {
+            // All of these come from the trace.
+            Source::Share(_) if scenario.replay.is_some() => {}
             Source::Share(share) => {
                 sum += share;
                 shared.push((index, sum));
@@ -43,31 +64,52 @@ pub(super) fn streams(scenario: &Scenario, load: f64, seed: u64) -> Vec<Stream> 
     }
     let shared = (sum > 0.0).then(|| (shared, scenario.traffic.times(load)));
     let all = shared.into_iter().chain(own).enumerate();
-    all.map(|(index, (businesses, profile))| Stream {
-        profile,
-        arrivals: scenario.arrivals,
-        gaps: stream(seed, Purpose::Gaps, index),
-        marks: stream(seed, Purpose::Marks, index),
-        businesses,
-        so_far: 0.0,
+    all.map(move |(index, (businesses, profile))| {
+        Stream::Drawn(Box::new(Drawn {
+            profile,
+            arrivals: scenario.arrivals,
+            gaps: stream(seed, Purpose::Gaps, index),
+            marks: stream(seed, Purpose::Marks, index),
+            businesses,
+            so_far: 0.0,
+        }))
     })
-    .collect()
 }
 
-impl Stream {
+impl Stream<'_> {
     /// When the next task arrives, if one does.
     pub(super) fn next_arrival(&mut self) -> Option<Timestamp> {
+        match self {
+            Self::Drawn(drawn) => drawn.next_arrival(),
+            Self::Replayed(arrivals, next) => {
+                let arrival = arrivals.next()?;
+                *next = (arrival.business, arrival.user);
+                Some(Timestamp::ZERO + arrival.at)
+            }
+        }
+    }
+
+    /// Business and user of the task that arrives.
+    pub(super) fn draw(&mut self, users: &Population) -> (usize, u32) {
+        match self {
+            Self::Drawn(drawn) => drawn.draw(users),
+            Self::Replayed(_, next) => *next,
+        }
+    }
+}
+
+impl Drawn {
+    fn next_arrival(&mut self) -> Option<Timestamp> {
         let gap: f64 = match self.arrivals {
-            Arrivals::Poisson => Exp1.sample(&mut self.gaps),
-            Arrivals::Even => 1.0,
+            scenario::Arrivals::Poisson => Exp1.sample(&mut self.gaps),
+            scenario::Arrivals::Even => 1.0,
         };
         self.so_far += gap;
         let seconds = self.profile.when(self.so_far)?;
         Some(Timestamp::ZERO + Duration::try_from_secs_f64(seconds).ok()?)
     }
 
-    /// Business and user of the task that arrives.
-    pub(super) fn draw(&mut self, users: &Population) -> (usize, u32) {
+    fn draw(&mut self, users: &Population) -> (usize, u32) {
         let total = self.businesses.last().map_or(0.0, |(_, sum)| *sum);
         let drawn: f64 = StandardUniform.sample(&mut self.marks);
         let place = self.businesses.partition_point(|(_, sum)| *sum <= drawn * total);

@@ -16,6 +16,7 @@ use crate::{
     clock::Timestamp,
     sim::{
         controllers::Contender,
+        front::Setup,
         guard::UserLevels,
         measure::{Recorder, Run},
         scenario::Scenario,
@@ -32,7 +33,7 @@ pub(super) struct World<'s> {
     pub(super) scenario: &'s Scenario,
     pub(super) seed: u64,
     pub(super) agenda: Agenda,
-    pub(super) streams: Vec<Stream>,
+    pub(super) streams: Vec<Stream<'s>>,
     pub(super) users: Population,
     pub(super) levels: UserLevels,
     pub(super) tasks: Slab<Task>,
@@ -48,8 +49,6 @@ pub(super) struct World<'s> {
     pub(super) times: Vec<Times>,
     pub(super) callers: Callers,
     pub(super) recorder: Recorder,
-    /// Kept, so that nothing is allocated each time.
-    pub(super) expired: Vec<u32>,
     end: Timestamp,
 }
 
@@ -59,9 +58,14 @@ impl<'s> World<'s> {
         let (mut instances, mut first_instance) = (Vec::new(), Vec::new());
         for (index, service) in scenario.services.iter().enumerate() {
             first_instance.push(instances.len());
+            let setup = Setup {
+                workers: service.threads.unwrap_or(service.workers),
+                process_expired: service.process_expired,
+                businesses: scenario.businesses.len(),
+            };
             for instance in 0..service.instances {
-                let guard = arrangement.guard(service.workers, number(seed, Purpose::Guard, instances.len() as u64));
-                instances.push(Instance::new(index, instance, service, guard));
+                let front = arrangement.front(&setup, number(seed, Purpose::Guard, instances.len() as u64));
+                instances.push(Instance::new(index, instance, service, front));
             }
         }
         let mut world = Self {
@@ -81,7 +85,6 @@ impl<'s> World<'s> {
             times: scenario.services.iter().map(|service| Times::new(service.spread)).collect(),
             callers: Callers::new(scenario, arrangement.as_ref(), seed),
             recorder: Recorder::new(scenario, load),
-            expired: Vec::new(),
             end: Timestamp::ZERO + scenario.duration,
         };
         world.begin();
@@ -131,7 +134,7 @@ impl<'s> World<'s> {
         for key in 0..self.instances.len() {
             self.tick_instance(now, key);
         }
-        let cut = self.instances.iter().filter_map(|instance| instance.guard.cut()).min();
+        let cut = self.instances.iter().filter_map(|instance| instance.front.cut()).min();
         self.recorder.tick(now, cut);
         now >= self.end && (self.tasks_open == 0 || now >= self.end + LONGEST_DRAIN)
     }

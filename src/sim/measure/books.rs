@@ -1,4 +1,6 @@
-//! Counts per tenth of a second, by when tasks arrived.
+//! Counts and work per tenth of a second, by when tasks arrived.
+
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 
@@ -11,6 +13,8 @@ pub(super) struct Books {
     /// Row by row: a row is a bin.
     offered: Vec<u32>,
     succeeded: Vec<u32>,
+    /// Service time that was spent on those that succeeded, by bin: seconds.
+    work: Vec<f64>,
     /// The sums up to each bin, once the books are closed.
     sums: Option<[Vec<u64>; 2]>,
 }
@@ -19,7 +23,7 @@ impl Books {
     pub(super) const BIN_SECONDS: f64 = 0.1;
 
     pub(super) fn new(businesses: usize) -> Self {
-        Self { businesses, offered: Vec::new(), succeeded: Vec::new(), sums: None }
+        Self { businesses, offered: Vec::new(), succeeded: Vec::new(), work: Vec::new(), sums: None }
     }
 
     /// The bin that begins at this second (or contains it).
@@ -38,12 +42,15 @@ impl Books {
             let rows = (Self::bin_at(now) + 1) * self.businesses;
             self.offered.resize(rows, 0);
             self.succeeded.resize(rows, 0);
+            self.work.resize(Self::bin_at(now) + 1, 0.0);
         }
         self.offered[index] += 1;
     }
 
-    pub(super) fn succeeded_that_arrived(&mut self, created: Timestamp, business: usize) {
+    /// A task that arrived at `created` succeeded, with this much service time.
+    pub(super) fn succeeded_that_arrived(&mut self, created: Timestamp, business: usize, work: Duration) {
         self.succeeded[Self::bin_at(created) * self.businesses + business] += 1;
+        self.work[Self::bin_at(created)] += work.as_secs_f64();
     }
 
     /// Ends the counting: sums can be asked for from now on. There are at least `bins` bins.
@@ -53,6 +60,7 @@ impl Books {
             let longer = counts.len().max(rows);
             counts.resize(longer, 0);
         }
+        self.work.resize(self.work.len().max(bins), 0.0);
         self.sums = Some([&self.offered, &self.succeeded].map(|counts| self.summed(counts)));
     }
 
@@ -72,6 +80,11 @@ impl Books {
     /// How many of these succeeded.
     pub(super) fn succeeded(&self, from: usize, to: usize) -> Vec<f64> {
         self.between(1, from, to)
+    }
+
+    /// Seconds of service time that were spent on these.
+    pub(super) fn work(&self, from: usize, to: usize) -> f64 {
+        self.work[from.min(self.work.len())..to.min(self.work.len())].iter().sum()
     }
 
     fn between(&self, which: usize, from: usize, to: usize) -> Vec<f64> {

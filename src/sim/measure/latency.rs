@@ -24,6 +24,11 @@ impl Times {
         self.0.add(&other.0).expect("equal bounds");
     }
 
+    /// Milliseconds in the mean, if there was anything.
+    pub(super) fn mean_millis(&self) -> Option<f64> {
+        (!self.0.is_empty()).then(|| self.0.mean() / 1000.0)
+    }
+
     /// Milliseconds at a quantile, if there was anything.
     pub(super) fn millis(&self, quantile: f64) -> Option<f64> {
         (!self.0.is_empty()).then(|| self.0.value_at_quantile(quantile) as f64 / 1000.0)

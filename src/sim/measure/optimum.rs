@@ -43,7 +43,8 @@ impl Optimum {
             Source::Own(profile) => Some(profile.clone()),
             Source::Share(_) => None,
         }));
-        let slopes = |at: f64| profiles.iter().any(|profile| profile.slopes(at));
+        // Nobody knows how fast a trace changes.
+        let slopes = |at: f64| scenario.replay.is_some() || profiles.iter().any(|profile| profile.slopes(at));
         let capacity_changes = capacity.iter().flatten().flat_map(|profile| profile.changes());
         let mut changes: Vec<_> =
             profiles.iter().flat_map(|profile| profile.changes()).chain(capacity_changes).collect();

@@ -85,6 +85,7 @@ pub struct Recorder {
     expired: u64,
     dropped: u64,
     locally_refused: u64,
+    refusals: u64,
     work: Duration,
     useful: Duration,
     counts: Counts,
@@ -120,6 +121,7 @@ impl Recorder {
             expired: 0,
             dropped: 0,
             locally_refused: 0,
+            refusals: 0,
             work: Duration::ZERO,
             useful: Duration::ZERO,
             counts: Counts::default(),
@@ -148,6 +150,11 @@ impl Recorder {
     /// A call of such a task was refused by its caller.
     pub fn refused_by_caller(&mut self, created: Timestamp) {
         self.locally_refused += u64::from(self.counts(created));
+    }
+
+    /// A call of such a task was refused when it arrived at its server.
+    pub fn refused_on_arrival(&mut self, created: Timestamp) {
+        self.refusals += u64::from(self.counts(created));
     }
 
     /// A gate let a call pass.
@@ -180,7 +187,7 @@ impl Recorder {
     pub fn ended(&mut self, now: Timestamp, task: EndedTask, fate: Fate) {
         let EndedTask { created, business, user, work } = task;
         if fate == Fate::Succeeded {
-            self.books.succeeded_that_arrived(created, business);
+            self.books.succeeded_that_arrived(created, business, work);
             self.series.succeeded(now, created, business);
         }
         if !self.counts(created) {
@@ -279,6 +286,7 @@ impl Recorder {
         let works = self.businesses.iter().enumerate();
         let work: f64 = works.map(|(index, kept)| kept.succeeded as f64 * self.optimum.work(index)).sum();
         insert(&mut figures, Metric::Goodput, ratio(work, ideal.work));
+        figures.insert(Metric::Tries, self.tries as f64);
         insert(&mut figures, Metric::TriesPerSuccess, ratio(self.tries as f64, all.succeeded as f64));
         figures
     }
@@ -286,16 +294,17 @@ impl Recorder {
     fn of_calls(&self, warmup: f64, end: f64) -> Figures {
         let mut figures = Figures::new();
         let work = self.work.as_secs_f64();
-        let admitted = (self.started + self.expired + self.dropped) as f64;
+        let queued = (self.started + self.expired + self.dropped) as f64;
         let top = self.kinds.iter().zip(&self.businesses).filter(|(_, kept)| kept.offered > 0);
         let top = top.min_by_key(|((_, priority), _)| *priority);
         insert(&mut figures, Metric::TopQueuingP99, top.and_then(|(_, kept)| kept.queuing.millis(0.99)));
         insert(&mut figures, Metric::Wasted, ratio(work - self.useful.as_secs_f64(), work));
         insert(&mut figures, Metric::Utilization, ratio(work, self.optimum.available(warmup, end)));
-        insert(&mut figures, Metric::Expired, ratio(self.expired as f64, admitted));
-        insert(&mut figures, Metric::Dropped, ratio(self.dropped as f64, admitted));
-        let refused = self.locally_refused as f64;
-        insert(&mut figures, Metric::LocallyRefused, ratio(refused, refused + admitted));
+        insert(&mut figures, Metric::Expired, ratio(self.expired as f64, queued));
+        insert(&mut figures, Metric::Dropped, ratio(self.dropped as f64, queued));
+        let local = self.locally_refused as f64;
+        insert(&mut figures, Metric::LocallyRefused, ratio(local, local + queued + self.refusals as f64));
+        figures.insert(Metric::Refusals, self.refusals as f64);
         figures.insert(Metric::Inversions, self.counts.gate as f64);
         figures.insert(Metric::QueueInversions, self.counts.queue as f64);
         figures.insert(Metric::Exceptions, self.counts.exceptions as f64);
@@ -359,6 +368,7 @@ fn times(figures: &mut Figures, latency: &Times, queuing: &Times) {
     insert(figures, Metric::LatencyP50, latency.millis(0.5));
     insert(figures, Metric::LatencyP99, latency.millis(0.99));
     insert(figures, Metric::LatencyP999, latency.millis(0.999));
+    insert(figures, Metric::QueuingMean, queuing.mean_millis());
     insert(figures, Metric::QueuingP50, queuing.millis(0.5));
     insert(figures, Metric::QueuingP99, queuing.millis(0.99));
     insert(figures, Metric::QueuingP999, queuing.millis(0.999));

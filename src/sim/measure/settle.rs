@@ -1,9 +1,12 @@
 //! How fast goodput settles after a change of a rate or of the capacity.
 //!
-//! At each tenth of a second after a change, goodput is averaged over the 3 s that follow (less where the next change
-//! comes sooner, but never less than 1 s, unless the whole span is shorter): the work of the tasks that arrived in them
-//! and succeeded, of what could have been served of them. It has settled at the first moment from which on all these
-//! averages are at least 95 %, up to the next change. A span in which it never settles counts with its whole length.
+//! At each tenth of a second after a change, goodput is averaged over the 3 s that follow, as long as they end before the
+//! next change; a span of less than 3 s is averaged whole. It has settled at the first moment from which on all these
+//! averages are at least 95 %. A span in which it never settles counts with its whole length.
+//!
+//! Goodput is of the tasks that arrived in those 3 s. Where everything can be served it is the work of those that
+//! succeeded, of the work of all. In overload it is the service time that was really spent on those that succeeded, of the
+//! capacity: service times are drawn, and a busy server that draws long ones has not lost anything.
 //!
 //! Looking ahead lets a perfect step count as settled up to 0.15 s early, the twentieth part of the 3 s.
 
@@ -12,7 +15,8 @@ use serde::Serialize;
 use super::{books::Books, optimum::Optimum};
 
 const AVERAGED_BINS: usize = 30;
-const SHORTEST_BINS: usize = 10;
+/// How much before a change tells whether there was an overload.
+const BINS_BEFORE: usize = 10;
 const SETTLED: f64 = 0.95;
 const REOPENED: f64 = 0.99;
 /// What is offered may exceed the capacity by chance; a span is overloaded when it does by more than this.
@@ -68,7 +72,8 @@ pub(super) fn settle(optimum: &Optimum, books: &Books, warmup: f64, end: f64) ->
             (false, true) => Towards::Recovery,
             (false, false) => Towards::Calm,
         };
-        let calm = span.first_lasting(SETTLED, Span::goodput);
+        let goodput = if overloaded { Span::goodput_in_overload } else { Span::goodput };
+        let calm = span.first_lasting(SETTLED, goodput);
         let reopened = (towards == Towards::Recovery).then(|| span.first_lasting(REOPENED, Span::success));
         settled.push(Settled {
             at_s: at,
@@ -85,7 +90,7 @@ pub(super) fn settle(optimum: &Optimum, books: &Books, warmup: f64, end: f64) ->
 /// Whether the second before a moment was overloaded.
 fn overloaded_before(optimum: &Optimum, books: &Books, at: f64) -> bool {
     let end = Books::bin(at);
-    let span = Span { optimum, books, first: end.saturating_sub(SHORTEST_BINS), end };
+    let span = Span { optimum, books, first: end.saturating_sub(BINS_BEFORE), end };
     span.first < end && span.share(span.first, end) < OVERLOADED
 }
 
@@ -99,7 +104,7 @@ struct Span<'a> {
 impl Span<'_> {
     /// Seconds from the span's beginning to the first moment from which on all averages reach a limit.
     fn first_lasting(&self, limit: f64, average: impl Fn(&Self, usize, usize) -> f64) -> Option<f64> {
-        let last = self.end.saturating_sub(SHORTEST_BINS).max(self.first);
+        let last = self.end.saturating_sub(AVERAGED_BINS).max(self.first);
         let reaches = |bin: usize| average(self, bin, (bin + AVERAGED_BINS).min(self.end)) >= limit - 1e-9;
         let failing = (self.first..=last).rev().find(|bin| !reaches(*bin));
         match failing {
@@ -114,13 +119,21 @@ impl Span<'_> {
         self.optimum.share(&self.books.offered(from, to), seconds(from), seconds(to))
     }
 
+    /// Work that the tasks of these bins were meant to need.
+    fn work(&self, counts: &[f64]) -> f64 {
+        counts.iter().enumerate().map(|(business, count)| count * self.optimum.work(business)).sum()
+    }
+
     /// Work that succeeded, of what could have been served.
     fn goodput(&self, from: usize, to: usize) -> f64 {
-        let work = |counts: &[f64]| -> f64 {
-            counts.iter().enumerate().map(|(business, count)| count * self.optimum.work(business)).sum()
-        };
-        let possible = work(&self.books.offered(from, to)) * self.share(from, to);
-        if possible > 0.0 { work(&self.books.succeeded(from, to)) / possible } else { 1.0 }
+        let possible = self.work(&self.books.offered(from, to)) * self.share(from, to);
+        if possible > 0.0 { self.work(&self.books.succeeded(from, to)) / possible } else { 1.0 }
+    }
+
+    /// Service time spent on what succeeded, of what there was.
+    fn goodput_in_overload(&self, from: usize, to: usize) -> f64 {
+        let possible = self.work(&self.books.offered(from, to)) * self.share(from, to);
+        if possible > 0.0 { self.books.work(from, to) / possible } else { 1.0 }
     }
 
     /// Tasks that succeeded, of those that arrived.

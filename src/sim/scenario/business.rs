@@ -64,17 +64,24 @@ impl BusinessText {
     }
 }
 
-pub(super) fn users(table: Option<Table<'_>>, notes: &Notes) -> Users {
+/// With `replayed` the users are those of a trace.
+pub(super) fn users(table: Option<Table<'_>>, replayed: bool, notes: &Notes) -> Users {
     let Some(mut table) = table else {
         return Users { count: DEFAULT_USERS as u32, skew: 0.0, tiers: Vec::new() };
     };
     let (count, skew) = (table.whole("count"), table.number("skew"));
     let tiers = table.tables("tier").into_iter().filter_map(|table| tier(table, notes)).collect();
     table.finish();
-    checked(notes, |check| Users {
-        count: check.count(&count, USERS, DEFAULT_USERS) as u32,
-        skew: check.ranged(&skew, 0.0..=10.0, 0.0, f64::to_string),
-        tiers,
+    checked(notes, |check| {
+        let written = [count.as_ref().map(|at| &at.place), skew.as_ref().map(|at| &at.place)];
+        check.contradiction(!replayed || written == [None; 2], &written, || {
+            "users are those of the trace, and send what they sent: leave this out".to_owned()
+        });
+        Users {
+            count: check.count(&count, USERS, DEFAULT_USERS) as u32,
+            skew: check.ranged(&skew, 0.0..=10.0, 0.0, f64::to_string),
+            tiers,
+        }
     })
 }
 
@@ -110,7 +117,7 @@ pub(super) fn clients(tables: Vec<Table<'_>>, notes: &Notes) -> Vec<Client> {
 
 fn client(mut table: Table<'_>, notes: &Notes) -> Client {
     let (share, patience) = (table.number("share"), table.duration("patience"));
-    let resends = table.whole_or_unlimited("resends");
+    let resends = table.whole_or("resends", "unlimited");
     let on = table.texts("on");
     let after = table.parsed("after", |value| match value.as_str() {
         Some("hint") => Ok(None),

@@ -18,6 +18,9 @@ pub(super) fn read(root: &mut Table<'_>, notes: &Notes) -> Vec<Contender> {
         notes.note(&place, Mistake::expected("a list of controllers", value.get_ref()));
         return Vec::new();
     };
+    if items.is_empty() {
+        notes.note(&place, Mistake::new("nothing is compared: name one controller or more"));
+    }
     let mut contenders: Vec<Contender> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let place = Place { file: place.file, span: item.span(), path: format!("{}[{index}]", place.path) };
@@ -50,13 +53,12 @@ fn one(item: &DeValue<'_>, root: &Table<'_>, place: &Place, notes: &Notes) -> Op
     if is_table {
         table.require(&["kind"]);
     }
-    let Some(builder) = controllers::builder(&kind) else {
+    if !controllers::is_known(&kind) {
         if !kind.is_empty() {
             checked(notes, |check| check.unknown(place, "controller", &kind, controllers::names()));
         }
         return None;
-    };
-    let arrangement = builder(&mut table);
-    table.finish();
+    }
+    let arrangement = controllers::read(&kind, table, entries)?;
     Some(Contender { label: label.map_or(kind, |at| at.value), arrangement })
 }

@@ -11,13 +11,15 @@ mod controllers;
 mod expect;
 pub mod profile;
 mod read;
+mod replay;
 pub mod saturation;
 mod service;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
+pub use self::check::known_keys;
 use self::profile::Profile;
-use super::{controllers::Contender, measure::Metric};
+use super::{controllers::Contender, measure::Metric, trace::Replay};
 use crate::policy::{Faults, Sources};
 
 /// One scenario, checked.
@@ -47,6 +49,8 @@ pub struct Scenario {
     pub traffic: Profile,
     /// How the gaps between tasks are drawn.
     pub arrivals: Arrivals,
+    /// What arrives instead of the shared traffic.
+    pub replay: Option<Arc<Replay>>,
     /// Who asks.
     pub users: Users,
     /// How they behave when they are refused.
@@ -66,6 +70,9 @@ pub struct Service {
     pub instances: usize,
     /// How many calls an instance works on at the same time, at the beginning.
     pub workers: usize,
+    /// How many calls are in flight at an instance, where that is not the workers: what goes beyond them waits inside,
+    /// where no guard sees it.
+    pub threads: Option<usize>,
     /// Mean time that a call of cost 1 takes a worker at speed 1.
     pub time: Duration,
     /// How these times vary.
@@ -273,17 +280,21 @@ impl Scenario {
     pub fn load(path: &Path) -> Result<Self, Faults> {
         let sources = Sources::read(path).map_err(|faults| faults.of(SUBJECT))?;
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("scenario");
-        check::scenario(&sources, name)
+        check::scenario(&sources, name, path.parent().unwrap_or(Path::new("")))
     }
 
-    /// Makes a scenario of a text; `name` is what faults call it.
+    /// Makes a scenario of a text; `name` is what faults call it. Files that it names are looked for in the present
+    /// directory.
     ///
     /// # Errors
     ///
     /// All faults of the text.
     pub fn parse(name: &str, text: &str) -> Result<Self, Faults> {
-        check::scenario(&Sources::from_text(name, text), name)
+        check::scenario(&Sources::from_text(name, text), name, Path::new(""))
     }
 }
 
 const SUBJECT: &str = "scenario";
+
+/// So many services may stand below each other.
+const DEEPEST: usize = 8;

@@ -9,8 +9,8 @@ struct Piece {
     /// Seconds from the beginning.
     start: f64,
     first: f64,
-    /// The value at the end, which is the start of the next piece.
-    last: f64,
+    /// By how much it grows per second.
+    slope: f64,
     /// Integral from the beginning to `start`.
     before: f64,
 }
@@ -24,32 +24,24 @@ pub struct Profile {
 impl Profile {
     /// The same all the time.
     pub fn constant(value: f64) -> Self {
-        Self { pieces: vec![Piece { start: 0.0, first: value, last: value, before: 0.0 }] }
+        Self { pieces: vec![Piece { start: 0.0, first: value, slope: 0.0, before: 0.0 }] }
     }
 
     /// Runs from the present last value to `value` within `over`, from `at` on. Later than all changes before.
     pub fn change(&mut self, at: Duration, value: f64, over: Duration) {
         let (at, over) = (at.as_secs_f64(), over.as_secs_f64());
-        let level = self.value(at);
-        self.cut(at, if over > 0.0 { level } else { value }, value);
         if over > 0.0 {
-            self.cut(at + over, value, value);
+            let first = self.value(at);
+            self.cut(at, first, (value - first) / over);
         }
+        self.cut(at + over, value, 0.0);
     }
 
-    /// Ends everything from `at` on and goes on from `first` towards `last`.
-    fn cut(&mut self, at: f64, first: f64, last: f64) {
-        let (before, reached) = (self.total(at), self.value(at));
-        while self.pieces.len() > 1 && self.pieces.last().is_some_and(|piece| piece.start > at) {
-            self.pieces.pop();
-        }
-        if let Some(piece) = self.pieces.last_mut().filter(|piece| piece.start >= at) {
-            *piece = Piece { start: at, first, last, before };
-        } else {
-            // A ramp that is broken off ends where it stands.
-            self.pieces.iter_mut().rev().take(1).for_each(|piece| piece.last = reached);
-            self.pieces.push(Piece { start: at, first, last, before });
-        }
+    /// Ends everything from `start` on and goes on from `first`.
+    fn cut(&mut self, start: f64, first: f64, slope: f64) {
+        let before = self.total(start);
+        self.pieces.retain(|piece| piece.start < start);
+        self.pieces.push(Piece { start, first, slope, before });
     }
 
     /// The same quantity times `factor`.
@@ -57,7 +49,7 @@ impl Profile {
     pub fn times(&self, factor: f64) -> Self {
         let scale = |piece: &Piece| Piece {
             first: piece.first * factor,
-            last: piece.last * factor,
+            slope: piece.slope * factor,
             before: piece.before * factor,
             ..*piece
         };
@@ -66,23 +58,22 @@ impl Profile {
 
     /// The value at this second.
     pub fn value(&self, at: f64) -> f64 {
-        let index = self.piece_at(at);
-        let piece = self.pieces[index];
-        piece.first + self.slope(index) * (at - piece.start)
+        let piece = self.piece_at(at);
+        piece.first + piece.slope * (at - piece.start)
     }
 
     /// The integral from the beginning to this second.
     pub fn total(&self, at: f64) -> f64 {
-        let index = self.piece_at(at);
-        let (piece, elapsed) = (self.pieces[index], at - self.pieces[index].start);
-        piece.before + piece.first * elapsed + self.slope(index) * elapsed * elapsed / 2.0
+        let piece = self.piece_at(at);
+        let elapsed = at - piece.start;
+        piece.before + piece.first * elapsed + piece.slope * elapsed * elapsed / 2.0
     }
 
     /// The second at which the integral is `total`, if it ever is.
     pub fn when(&self, total: f64) -> Option<f64> {
         let index = self.pieces.partition_point(|piece| piece.before <= total).saturating_sub(1);
         let piece = self.pieces[index];
-        let (missing, slope) = ((total - piece.before).max(0.0), self.slope(index));
+        let (missing, slope) = ((total - piece.before).max(0.0), piece.slope);
         if missing == 0.0 {
             return Some(piece.start);
         }
@@ -101,16 +92,11 @@ impl Profile {
 
     /// Whether it runs up or down at this second.
     pub fn slopes(&self, at: f64) -> bool {
-        self.slope(self.piece_at(at)) != 0.0
+        self.piece_at(at).slope != 0.0
     }
 
-    fn piece_at(&self, at: f64) -> usize {
-        self.pieces.partition_point(|piece| piece.start <= at).saturating_sub(1)
-    }
-
-    fn slope(&self, index: usize) -> f64 {
-        let piece = self.pieces[index];
-        self.pieces.get(index + 1).map_or(0.0, |next| (piece.last - piece.first) / (next.start - piece.start))
+    fn piece_at(&self, at: f64) -> Piece {
+        self.pieces[self.pieces.partition_point(|piece| piece.start <= at).saturating_sub(1)]
     }
 }
 
@@ -145,13 +131,15 @@ mod tests {
             assert!((profile.when(profile.total(at)).unwrap() - at).abs() < 1e-9, "{at}");
         }
         assert_eq!(profile.when(1601.0), None, "nothing comes after the ramp has reached zero");
+        let never = Profile::constant(0.0);
+        assert_eq!(never.when(1.0), None);
     }
 
     #[test]
     fn a_change_in_a_ramp_starts_from_where_it_stands() {
         let mut profile = steps_and_a_ramp();
         profile.change(seconds(25), 50.0, Duration::ZERO);
-        assert_eq!((profile.value(24.0), profile.value(26.0)), (60.0, 50.0));
+        assert_eq!((profile.value(22.5), profile.value(26.0)), (75.0, 50.0));
         assert_eq!(profile.total(25.0), 100.0 + 1000.0 + 375.0);
     }
 

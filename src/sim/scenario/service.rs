@@ -32,6 +32,7 @@ impl ServiceText {
     pub(super) fn read(mut table: Table<'_>, notes: &Notes) -> Option<Self> {
         let name = table.text("name");
         let (instances, workers) = (table.whole("instances"), table.whole("workers"));
+        let threads = table.whole("threads");
         let (time, spread) = (table.duration("time"), spread(&mut table, notes));
         let process_expired = table.flag("process_expired").is_some_and(|at| at.value);
         let balance = table.text("balance");
@@ -45,6 +46,7 @@ impl ServiceText {
             name: name.value.clone(),
             instances: check.count(&instances, COUNTS, 1),
             workers: check.count(&workers, COUNTS, 1),
+            threads: threads.map(|at| check.count(&Some(at), COUNTS, 1)),
             time: check.duration(&Some(at), TIMES, *TIMES.start()),
             spread,
             process_expired,

@@ -4,6 +4,8 @@
 //! again is worked out for refusals only. Everything slower (closing a window, moving the cut) happens in
 //! [`Gate::tick`], which one owner calls about every 10 ms.
 
+mod state;
+
 use std::{
     fmt,
     sync::{
@@ -13,12 +15,12 @@ use std::{
     time::Duration,
 };
 
+use self::state::State;
 use super::{
-    Cause, Controller, Cut, GateMode, GateSettings, Refusal, Tally, Value, WindowStats,
-    capacity::Capacity,
-    cells::{Decided, Shard, Sums},
-    detector::{Detector, Verdict},
+    Cause, Cost, Cut, GateMode, GateSettings, Level, Refusal, Value,
+    cells::{PRIORITIES, Shard},
     dry_run::VirtualQueue,
+    places::Backlog,
     retry::{LONGEST_HINT, retry_after},
     window::Window,
 };
@@ -30,15 +32,15 @@ use crate::clock::Timestamp;
 /// at the same time lose counts (and nothing else).
 ///
 /// ```
-/// use dagor::admission::{Cut, Gate, GateSettings, Level, Value};
+/// use dagor::admission::{Cost, Cut, Gate, GateSettings, Level, Value};
 /// use dagor::clock::Timestamp;
 ///
 /// let gate = Gate::new(GateSettings::default(), 1);
 /// let message = Value::new(Level::new(2, 100), 7);
-/// assert!(gate.decide(0, Timestamp::ZERO, message).is_ok());
+/// assert!(gate.decide(0, Timestamp::ZERO, message, Cost::ONE).is_ok());
 ///
 /// gate.set_manager_cap(Cut::through(Level::new(1, 127)));
-/// let refusal = gate.decide(0, Timestamp::ZERO, message).unwrap_err();
+/// let refusal = gate.decide(0, Timestamp::ZERO, message, Cost::ONE).unwrap_err();
 /// assert_eq!(refusal.to_string(), "refused: manager_cap");
 /// ```
 pub struct Gate {
@@ -58,32 +60,28 @@ struct Cuts {
     gateway: AtomicU32,
     manager: AtomicU32,
     window_ends_nanos: AtomicU64,
+    /// For each business priority, the value below which it passes above the gate's own cut; read on refusals only.
+    floors: [AtomicU32; PRIORITIES],
 }
 
-/// What only the owner of the ticks, set-up and reports touch.
-#[derive(Debug)]
-struct State {
-    settings: GateSettings,
-    controller: Box<dyn Controller>,
-    window: Window,
-    /// The sums at the window's beginning.
-    seen: Sums,
-    tally: Tally,
-    capacity: Capacity,
-    virtual_queue: VirtualQueue,
-    /// How many of the window's requests the virtual queue has received.
-    virtually_admitted: u64,
-    /// Gates whose decisions are this gate's load as well.
-    watched: Vec<Arc<Gate>>,
-    verdict: Verdict,
-    totals: Totals,
+/// How a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is below the cut.
+    Below,
+    /// It is not, but its business has a minimum share: in a queue ordered by importance it must not stand behind those
+    /// that were let in for theirs.
+    Share,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Totals {
-    decided: Decided,
-    completed: u64,
-    windows: u64,
+impl Admission {
+    /// The level at which a request of this value waits.
+    pub const fn standing(self, value: Value) -> Level {
+        match self {
+            Self::Below => value.level(),
+            Self::Share => Level::MOST_IMPORTANT,
+        }
+    }
 }
 
 /// A gate at a moment, for metrics, logs and reports.
@@ -103,12 +101,16 @@ pub struct GateSnapshot {
     pub refused_total: u64,
     /// Requests let through that would have been refused if this were no dry run.
     pub would_refuse_total: u64,
+    /// Requests let through above the cut, by the minimum share of their business.
+    pub shared_total: u64,
     /// Requests answered.
     pub completed_total: u64,
     /// Windows closed.
     pub windows: u64,
-    /// Completions per second while all places were taken, once known.
+    /// Requests completed per second while all places were taken, at their mean cost, once known.
     pub capacity_per_second: Option<f64>,
+    /// What waits, as of the last window.
+    pub backlog: Backlog,
     /// Whether the gate enforces its own cut.
     pub mode: GateMode,
 }
@@ -129,6 +131,7 @@ impl Gate {
                 gateway: open(),
                 manager: open(),
                 window_ends_nanos: AtomicU64::new(0),
+                floors: [const { AtomicU32::new(0) }; PRIORITIES],
             },
             shards: (0..shards).map(|_| Shard::new()).collect(),
             own_cause,
@@ -136,32 +139,37 @@ impl Gate {
         }
     }
 
-    /// Whether a request of this value goes on, counted in the worker's shard. `now` is when it arrived.
+    /// Whether a request of this value goes on, counted with its cost in the worker's shard. `now` is when it arrived.
     ///
     /// # Errors
     ///
-    /// Refuses what is not below the effective cut.
+    /// Refuses what is not below the effective cut and not within the minimum share of its business.
     ///
     /// # Panics
     ///
     /// If there is no such shard.
     #[inline]
-    pub fn decide(&self, shard: usize, now: Timestamp, value: Value) -> Result<(), Refusal> {
+    pub fn decide(&self, shard: usize, now: Timestamp, value: Value, cost: Cost) -> Result<Admission, Refusal> {
         let (enforced, counted) = self.published();
         let shard = &self.shards[shard];
         if counted.admits(value) {
-            shard.admit(value.level());
-            return Ok(());
+            shard.admit(value.level(), cost);
+            return Ok(Admission::Below);
         }
+        shard.refuse(value.level(), cost);
         self.turn_away(shard, now, value, enforced)
     }
 
     #[inline(never)]
-    fn turn_away(&self, shard: &Shard, now: Timestamp, value: Value, enforced: Cut) -> Result<(), Refusal> {
-        shard.refuse(value.level());
+    fn turn_away(&self, shard: &Shard, now: Timestamp, value: Value, enforced: Cut) -> Result<Admission, Refusal> {
         if enforced.admits(value) {
             shard.spare();
-            return Ok(());
+            return Ok(Admission::Below);
+        }
+        let floor = &self.cuts.floors[usize::from(value.level().business())];
+        if value.bits() < floor.load(Relaxed) && self.others().admits(value) {
+            shard.share();
+            return Ok(Admission::Share);
         }
         Err(Refusal { cut: enforced, ..self.refusal(self.cause(value), now, value) })
     }
@@ -190,23 +198,23 @@ impl Gate {
         self.shards[shard].sample(queuing);
     }
 
-    /// A request was answered. What expired or was lost is not.
+    /// A request of this cost was answered; what expired or was lost is not. `at_limit` tells whether all places behind
+    /// this gate were taken: completions tell the capacity only then.
     ///
     /// # Panics
     ///
     /// If there is no such shard.
-    pub fn completed(&self, shard: usize) {
-        self.shards[shard].complete();
+    pub fn completed(&self, shard: usize, cost: Cost, at_limit: bool) {
+        self.shards[shard].complete(cost, at_limit);
     }
 
-    /// A regular look (every 10 ms) at whether all places behind this gate were taken: completions tell the capacity
-    /// only then.
+    /// All places behind this gate were taken for so long, since this was last told.
     ///
     /// # Panics
     ///
     /// If there is no such shard.
-    pub fn observe_limit(&self, shard: usize, at_limit: bool) {
-        self.shards[shard].look(at_limit);
+    pub fn limited(&self, shard: usize, time: Duration) {
+        self.shards[shard].limited(time);
     }
 
     /// Puts the gateway's own cut in force here.
@@ -236,7 +244,7 @@ impl Gate {
         if state.settings == settings {
             return;
         }
-        state.count(&self.shards);
+        state.count(&self.shards, settings.window);
         state.controller = settings.controller.build();
         state.settings = settings;
         state.window = Window::default();
@@ -244,20 +252,28 @@ impl Gate {
         self.publish(&state);
     }
 
-    /// Closes the window if it is due and moves the cut. `oldest_waiting` is the age of the oldest request in the queue
-    /// (zero for none). One owner calls this about every 10 ms.
-    pub fn tick(&self, now: Timestamp, oldest_waiting: Duration) {
+    /// Closes the window if it is due and moves the cut. `backlog` is what waits now; where nobody counts that, it is
+    /// told from the queuing times. One owner calls this about every 10 ms.
+    pub fn tick(&self, now: Timestamp, backlog: Option<Backlog>) {
         let mut state = self.state();
-        let sums = Sums::of(&self.shards).since(state.seen);
+        let samples = state.seen.samples(&self.shards);
         state.step_virtual_queue(now, &self.shards);
         let State { window, settings, .. } = &mut *state;
-        let Some(elapsed) = window.due(now, sums.samples, settings) else { return };
+        let Some(elapsed) = window.due(now, samples, settings) else { return };
         window.reopen(now);
         let window_ends = now + settings.window;
-        let own = state.close_window(elapsed, oldest_waiting, sums, self);
+        let own = state.close_window(elapsed, backlog, self);
         self.cuts.own.store(own.bits(), Relaxed);
+        for (floor, published) in state.controller.floors().into_iter().zip(&self.cuts.floors) {
+            published.store(floor, Relaxed);
+        }
         self.cuts.window_ends_nanos.store(window_ends.as_nanos(), Relaxed);
         self.publish(&state);
+    }
+
+    /// How long a request that the cut has left behind stays in the queue.
+    pub fn patience(&self) -> Duration {
+        self.state().settings.patience
     }
 
     /// The gate at this moment.
@@ -265,19 +281,22 @@ impl Gate {
         let mut state = self.state();
         let State { tally, watched, totals, seen, .. } = &mut *state;
         let decided = totals.decided + tally.pending(all(&self.shards, watched));
-        let completed = Sums::of(&self.shards).since(*seen).completed;
-        let completed_total = totals.completed + u64::from(completed);
+        let period = seen.period(&self.shards, Duration::from_secs(1));
+        let completed_total = totals.completed + u64::from(period.completed);
+        let shared_total = totals.shared + u64::from(period.shared);
         GateSnapshot {
             own: self.own_cut(),
             effective: self.effective_cut(),
             queuing: state.verdict.queuing,
             overloaded: state.verdict.overloaded,
-            admitted_total: decided.admitted + decided.spared,
-            refused_total: decided.refused.saturating_sub(decided.spared),
+            admitted_total: decided.admitted + decided.spared + shared_total,
+            refused_total: decided.refused.saturating_sub(decided.spared + shared_total),
             would_refuse_total: decided.spared,
+            shared_total,
             completed_total,
             windows: state.totals.windows,
-            capacity_per_second: state.capacity.per_second(),
+            capacity_per_second: state.requests_per_second(),
+            backlog: state.backlog,
             mode: state.settings.mode,
         }
     }
@@ -285,7 +304,8 @@ impl Gate {
     /// Counts the decisions of other gates as load of this one, instead of those of the gates so far.
     pub(super) fn watch(&self, gates: Vec<Arc<Self>>) {
         let mut state = self.state();
-        state.count(&self.shards);
+        let period = state.settings.window;
+        state.count(&self.shards, period);
         state.watched = gates;
         let State { tally, watched, .. } = &mut *state;
         tally.start_from(all(&self.shards, watched));
@@ -365,77 +385,5 @@ impl fmt::Debug for Gate {
     }
 }
 
-impl State {
-    fn new(settings: GateSettings) -> Self {
-        Self {
-            controller: settings.controller.build(),
-            settings,
-            window: Window::default(),
-            seen: Sums::default(),
-            tally: Tally::new(),
-            capacity: Capacity::default(),
-            virtual_queue: VirtualQueue::default(),
-            virtually_admitted: 0,
-            watched: Vec::new(),
-            verdict: Verdict::default(),
-            totals: Totals::default(),
-        }
-    }
-
-    /// Ends the period of the tally and the sums, and adds them to the totals.
-    fn count(&mut self, shards: &[Shard]) -> Decided {
-        let decided = self.tally.read_shards(all(shards, &self.watched));
-        let sums = Sums::of(shards);
-        self.totals.decided = self.totals.decided + decided;
-        self.totals.completed += u64::from(sums.since(self.seen).completed);
-        self.seen = sums;
-        self.virtually_admitted = 0;
-        decided
-    }
-
-    fn step_virtual_queue(&mut self, now: Timestamp, shards: &[Shard]) {
-        if self.settings.mode == GateMode::DryRun {
-            let admitted = self.tally.pending(all(shards, &self.watched)).admitted;
-            let arrivals = u32::try_from(admitted - self.virtually_admitted.min(admitted)).unwrap_or(u32::MAX);
-            self.virtually_admitted = admitted;
-            self.virtual_queue.step(now, arrivals, self.capacity.per_second());
-        }
-    }
-
-    /// Judges the window that ends now. Returns the own cut for the next one.
-    fn close_window(&mut self, elapsed: Duration, oldest: Duration, mut sums: Sums, gate: &Gate) -> Cut {
-        let decided = self.count(&gate.shards);
-        if !self.watched.is_empty() {
-            // What the watched gates let through was served by this process in the same window.
-            sums.completed = u32::try_from(decided.admitted).unwrap_or(u32::MAX);
-            sums.completed_at_limit = (f64::from(sums.completed) * sums.share_at_limit()) as u32;
-        }
-        self.capacity.on_window(elapsed, sums.share_at_limit(), sums.completed_at_limit);
-        let detector = Detector::new(self.settings.target);
-        self.verdict = match self.settings.mode {
-            GateMode::Enforce => detector.judge(sums.samples, Duration::from_nanos(sums.queuing_nanos), oldest),
-            GateMode::DryRun => {
-                let (left, total, present) = self.virtual_queue.close_window();
-                detector.judge(left, total, present)
-            }
-        };
-        self.totals.windows += 1;
-        let cut = gate.own_cut();
-        self.controller.on_window(&WindowStats {
-            cut,
-            offered: self.tally.offered(),
-            admitted: self.tally.admitted(),
-            elapsed,
-            queuing: self.verdict.queuing,
-            overloaded: self.verdict.overloaded,
-            completed: sums.completed,
-            completed_at_limit: sums.completed_at_limit,
-            at_limit: sums.share_at_limit(),
-            frozen: gate.others() < cut,
-        })
-    }
-}
-
 #[cfg(test)]
-#[path = "gate_tests.rs"]
 mod tests;

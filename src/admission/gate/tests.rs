@@ -1,28 +1,33 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::admission::{Level, level::LEVELS};
+use crate::admission::{Level, Tally, level::LEVELS};
 
 const TICK: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
 
 fn gate() -> Gate {
-    Gate::new(GateSettings::default(), 2)
+    Gate::new(GateSettings::dagor_v3(), 2)
 }
 
 fn value(index: usize) -> Value {
     Value::new(Level::from_index(index), 0)
 }
 
+/// A backlog whose oldest request is so old.
+fn waiting(oldest: Duration) -> Backlog {
+    Backlog { oldest, ..Backlog::default() }
+}
+
 /// A second in which one request of each of the levels 0 to 99 was decided and waited for `queuing`.
 fn second(gate: &Gate, from: Timestamp, queuing: Duration) {
-    gate.tick(from, Duration::ZERO);
+    gate.tick(from, None);
     for index in 0..100 {
-        if gate.decide(index % 2, from, value(index)).is_ok() {
+        if gate.decide(index % 2, from, value(index), Cost::ONE).is_ok() {
             gate.sample(index % 2, queuing);
         }
     }
-    gate.tick(from + SECOND, Duration::ZERO);
+    gate.tick(from + SECOND, None);
 }
 
 #[test]
@@ -43,18 +48,18 @@ fn an_overloaded_window_moves_the_cut_and_a_calm_one_moves_it_back() {
 #[test]
 fn two_thousand_samples_close_a_window_early() {
     let gate = gate();
-    gate.tick(Timestamp::ZERO, Duration::ZERO);
+    gate.tick(Timestamp::ZERO, None);
     (0..2000).for_each(|_| gate.sample(1, SECOND));
-    gate.tick(Timestamp::ZERO + TICK, Duration::ZERO);
+    gate.tick(Timestamp::ZERO + TICK, None);
     assert_eq!(gate.snapshot().windows, 1);
 }
 
 #[test]
 fn a_queue_that_stands_still_is_overloaded() {
     let gate = gate();
-    gate.tick(Timestamp::ZERO, Duration::ZERO);
-    gate.decide(0, Timestamp::ZERO, value(5)).unwrap();
-    gate.tick(Timestamp::ZERO + SECOND, SECOND);
+    gate.tick(Timestamp::ZERO, None);
+    gate.decide(0, Timestamp::ZERO, value(5), Cost::ONE).unwrap();
+    gate.tick(Timestamp::ZERO + SECOND, Some(waiting(SECOND)));
     assert_eq!(gate.own_cut(), Cut::below_index(5));
 }
 
@@ -62,7 +67,7 @@ fn a_queue_that_stands_still_is_overloaded() {
 fn the_strictest_cut_is_the_cause() {
     let gate = gate();
     second(&gate, Timestamp::ZERO, SECOND);
-    let cause = |index| gate.decide(0, Timestamp::ZERO, value(index)).unwrap_err().cause;
+    let cause = |index| gate.decide(0, Timestamp::ZERO, value(index), Cost::ONE).unwrap_err().cause;
     assert_eq!(cause(95), Cause::ServiceCut);
     gate.set_manager_cap(Cut::below_index(50));
     assert_eq!((cause(95), cause(50)), (Cause::ManagerCap, Cause::ManagerCap));
@@ -78,18 +83,18 @@ fn a_refusal_names_the_cut_and_a_time_within_ten_seconds() {
     let gate = gate();
     second(&gate, Timestamp::ZERO, SECOND);
     let late = Timestamp::ZERO + SECOND;
-    let refusal = gate.decide(0, late, value(8000)).unwrap_err();
+    let refusal = gate.decide(0, late, value(8000), Cost::ONE).unwrap_err();
     assert_eq!(refusal.cut, Cut::below_index(95));
-    assert!(refusal.retry_after > gate.decide(0, late, value(95)).unwrap_err().retry_after);
+    assert!(refusal.retry_after > gate.decide(0, late, value(95), Cost::ONE).unwrap_err().retry_after);
     assert!(refusal.retry_after <= LONGEST_HINT);
 }
 
 #[test]
 fn no_hint_lies_before_the_end_of_the_window() {
-    let settings = GateSettings { window: 5 * SECOND, ..GateSettings::default() };
+    let settings = GateSettings { window: 5 * SECOND, ..GateSettings::dagor_v3() };
     let gate = Gate::new(settings, 1);
-    gate.tick(Timestamp::ZERO, Duration::ZERO);
-    gate.tick(Timestamp::ZERO + 5 * SECOND, Duration::ZERO);
+    gate.tick(Timestamp::ZERO, None);
+    gate.tick(Timestamp::ZERO + 5 * SECOND, None);
     let refusal = gate.refusal(Cause::QueueFull, Timestamp::ZERO + 6 * SECOND, value(0));
     assert_eq!(refusal.retry_after, 4 * SECOND);
 }
@@ -110,7 +115,7 @@ fn growth_waits_for_the_cap_to_be_lifted() {
 fn new_settings_keep_the_cut() {
     let gate = gate();
     second(&gate, Timestamp::ZERO, SECOND);
-    gate.reconfigure(GateSettings { target: 2 * SECOND, ..GateSettings::default() });
+    gate.reconfigure(GateSettings { target: 2 * SECOND, ..GateSettings::dagor_v3() });
     assert_eq!(gate.effective_cut(), Cut::below_index(95));
     second(&gate, Timestamp::ZERO + 3 * SECOND, SECOND);
     assert_eq!(gate.own_cut(), Cut::below_index(96), "under the new target this was calm");
@@ -119,31 +124,31 @@ fn new_settings_keep_the_cut() {
 #[test]
 fn the_same_settings_again_do_not_restart_the_window() {
     let gate = gate();
-    gate.tick(Timestamp::ZERO, Duration::ZERO);
-    gate.reconfigure(GateSettings::default());
-    gate.tick(Timestamp::ZERO + SECOND, SECOND);
+    gate.tick(Timestamp::ZERO, None);
+    gate.reconfigure(GateSettings::dagor_v3());
+    gate.tick(Timestamp::ZERO + SECOND, Some(waiting(SECOND)));
     assert_eq!(gate.snapshot().windows, 1);
 }
 
 #[test]
 fn completions_at_the_limit_tell_the_capacity() {
     let gate = gate();
-    gate.tick(Timestamp::ZERO, Duration::ZERO);
-    gate.completed(0);
-    gate.observe_limit(0, true);
-    (0..500).for_each(|_| gate.completed(0));
-    gate.tick(Timestamp::ZERO + SECOND, Duration::ZERO);
+    gate.tick(Timestamp::ZERO, None);
+    gate.completed(0, Cost::ONE, false);
+    gate.limited(0, SECOND);
+    (0..500).for_each(|_| gate.completed(0, Cost::ONE, true));
+    gate.tick(Timestamp::ZERO + SECOND, None);
     let snapshot = gate.snapshot();
     assert_eq!((snapshot.capacity_per_second, snapshot.completed_total), (Some(500.0), 501));
 }
 
 /// A gate in a dry run in front of a service that completes 50 a second.
 fn dry_gate() -> Gate {
-    let gate = Gate::new(GateSettings { mode: GateMode::DryRun, ..GateSettings::default() }, 2);
-    gate.tick(Timestamp::ZERO, Duration::ZERO);
-    gate.observe_limit(0, true);
-    (0..50).for_each(|_| gate.completed(0));
-    gate.tick(Timestamp::ZERO + SECOND, Duration::ZERO);
+    let gate = Gate::new(GateSettings { mode: GateMode::DryRun, ..GateSettings::dagor_v3() }, 2);
+    gate.tick(Timestamp::ZERO, None);
+    gate.limited(0, SECOND);
+    (0..50).for_each(|_| gate.completed(0, Cost::ONE, true));
+    gate.tick(Timestamp::ZERO + SECOND, None);
     gate
 }
 
@@ -151,9 +156,9 @@ fn dry_gate() -> Gate {
 /// many passed.
 fn even_second(gate: &Gate, from: Timestamp) -> usize {
     let pass = |index: usize| {
-        let passed = gate.decide(0, from, value(index * 37 % 100)).is_ok();
+        let passed = gate.decide(0, from, value(index * 37 % 100), Cost::ONE).is_ok();
         gate.sample(0, SECOND);
-        gate.tick(from + TICK * (index as u32 + 1), SECOND);
+        gate.tick(from + TICK * (index as u32 + 1), Some(waiting(SECOND)));
         passed
     };
     (0..100).filter(|&index| pass(index)).count()
@@ -185,7 +190,7 @@ fn in_a_dry_run_the_cut_settles_at_the_capacity_although_the_real_queue_stays_fu
 fn in_a_dry_run_the_cuts_of_others_still_refuse() {
     let gate = dry_gate();
     gate.set_manager_cap(Cut::below_index(10));
-    assert_eq!(gate.decide(0, Timestamp::ZERO, value(10)).unwrap_err().cause, Cause::ManagerCap);
+    assert_eq!(gate.decide(0, Timestamp::ZERO, value(10), Cost::ONE).unwrap_err().cause, Cause::ManagerCap);
     assert_eq!(gate.snapshot().refused_total, 1);
     assert_eq!(gate.snapshot().would_refuse_total, 0);
 }
@@ -197,7 +202,7 @@ fn workers_on_shards_of_their_own_lose_no_counts() {
     std::thread::scope(|scope| {
         for shard in 0..2 {
             let gate = &gate;
-            let decide = move |step: &usize| gate.decide(shard, Timestamp::ZERO, value(*step % 100)).is_ok();
+            let decide = move |step: &usize| gate.decide(shard, Timestamp::ZERO, value(*step % 100), Cost::ONE).is_ok();
             scope.spawn(move || assert_eq!((0..10_000).filter(decide).count(), 5_000));
         }
     });
@@ -221,7 +226,7 @@ proptest! {
         for (gateway, manager) in caps {
             gate.set_gateway_cut(Cut::from_bits(gateway));
             gate.set_manager_cap(Cut::from_bits(manager));
-            let passed = |&bits: &u32| gate.decide(0, Timestamp::ZERO, Value::from_bits(bits)).is_ok();
+            let passed = |&bits: &u32| gate.decide(0, Timestamp::ZERO, Value::from_bits(bits), Cost::ONE).is_ok();
             let (passed, refused): (Vec<u32>, Vec<u32>) = values.iter().partition(|bits| passed(bits));
             let worst_passed = passed.into_iter().map(Value::from_bits).max();
             let best_refused = refused.into_iter().map(Value::from_bits).min();
@@ -245,15 +250,15 @@ proptest! {
         values in prop::collection::vec((0..2_usize, bits()), 0..200), cap in bits(), dry: bool,
     ) {
         let mode = if dry { GateMode::DryRun } else { GateMode::Enforce };
-        let gate = Gate::new(GateSettings { mode, ..GateSettings::default() }, 2);
+        let gate = Gate::new(GateSettings { mode, ..GateSettings::dagor_v3() }, 2);
         gate.set_manager_cap(Cut::from_bits(cap));
         let mut tally = Tally::new();
         let mut passed = 0;
         for (at, &(shard, bits)) in values.iter().enumerate() {
             let now = Timestamp::ZERO + TICK * at as u32 * 7;
-            passed += u64::from(gate.decide(shard, now, Value::from_bits(bits)).is_ok());
+            passed += u64::from(gate.decide(shard, now, Value::from_bits(bits), Cost::ONE).is_ok());
             gate.sample(shard, Duration::from_nanos(u64::from(bits) << 30));
-            gate.tick(now, Duration::MAX);
+            gate.tick(now, Some(waiting(Duration::MAX)));
         }
         tally.read(&gate);
         let snapshot = gate.snapshot();
@@ -270,15 +275,15 @@ proptest! {
             let gate = gate();
             second(&gate, Timestamp::ZERO, SECOND);
             let from = Timestamp::ZERO + 2 * SECOND;
-            gate.tick(from, Duration::ZERO);
+            gate.tick(from, None);
             let mut cuts = Vec::new();
             for &index in levels {
-                let _ = gate.decide(index % 2, from, value(index));
+                let _ = gate.decide(index % 2, from, value(index), Cost::ONE);
                 gate.sample(index % 2, Duration::from_millis(queuing_millis));
                 cuts.push(gate.own_cut());
             }
             prop_assert!(cuts.windows(2).all(|pair| pair[0] == pair[1]), "moved inside the window");
-            gate.tick(from + SECOND, Duration::ZERO);
+            gate.tick(from + SECOND, None);
             Ok(gate.own_cut())
         };
         let mut turned = levels.clone();
