@@ -86,32 +86,42 @@ pub(super) fn controller_cell(row: &mut Markup, name: &str) {
     });
 }
 
+/// An expectation with what was found at each load.
+type Judged<'v> = &'v [Verdict];
+
 /// Missed ones first.
 fn expectations(page: &mut Markup, scene: &Scene<'_>) {
-    let (met, missed): (Vec<_>, Vec<_>) = scene.report.verdicts.iter().partition(|verdict| verdict.met);
+    let (met, missed): (Vec<_>, Vec<_>) = scene.judged().partition(|judged| judged.iter().all(|verdict| verdict.met));
     page.line("h3", &[], format_args!("Expectations: {}", scene.expectations()));
     let swept = scene.report.swept;
     if met.len() <= MOST_MET {
-        verdicts(page, missed.into_iter().chain(met), swept);
+        list(page, missed.into_iter().chain(met), swept);
         return;
     }
-    verdicts(page, missed.into_iter(), swept);
-    folded(page, &format!("{} met", met.len()), |page| verdicts(page, met.into_iter(), swept));
+    list(page, missed.into_iter(), swept);
+    folded(page, &format!("{} met", met.len()), |page| list(page, met.into_iter(), swept));
 }
 
-fn verdicts<'v>(page: &mut Markup, verdicts: impl Iterator<Item = &'v Verdict>, swept: bool) {
+fn list<'v>(page: &mut Markup, all: impl Iterator<Item = Judged<'v>>, swept: bool) {
     page.element("ul", &[("class", &"verdicts")], |list| {
-        for verdict in verdicts {
-            list.element("li", &[("class", &if verdict.met { "met" } else { "missed" })], |item| {
-                item.line("strong", &[], if verdict.met { "met" } else { "missed" });
-                item.text(verdict_text(verdict, swept));
+        for judged in all {
+            let class = if judged.iter().all(|verdict| verdict.met) { "met" } else { "missed" };
+            list.element("li", &[("class", &class)], |item| {
+                item.line("strong", &[], class);
+                item.text(judged_text(judged, swept));
             });
         }
     });
 }
 
-fn verdict_text(verdict: &Verdict, swept: bool) -> String {
-    let at = if swept { format!(" at load {}", load_text(verdict.load)) } else { String::new() };
-    let found = verdict.found.as_ref().map_or_else(|| "nothing".to_owned(), |found| Unit::Plain.estimate(found));
-    format!(" {}{at}: found {found}", verdict.expectation)
+/// ` capacity: inversions ≤ 0: found 0 at 1×, 2 at 10× (missed)`
+fn judged_text(judged: Judged<'_>, swept: bool) -> String {
+    let found = |verdict: &Verdict| {
+        let found = verdict.found.as_ref().map_or_else(|| "nothing".to_owned(), |found| Unit::Plain.estimate(found));
+        let at = if swept { format!(" at {}", load_text(verdict.load)) } else { String::new() };
+        let missed = if verdict.met || judged.len() == 1 { "" } else { " (missed)" };
+        format!("{found}{at}{missed}")
+    };
+    let expectation = judged.first().map_or("", |verdict| &verdict.expectation);
+    format!(" {expectation}: found {}", judged.iter().map(found).collect::<Vec<_>>().join(", "))
 }

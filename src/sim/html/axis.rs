@@ -64,6 +64,11 @@ impl Axis {
         self.low
     }
 
+    /// Where it ends.
+    pub(super) fn high(&self) -> f64 {
+        self.high
+    }
+
     /// Where a value lies: 0 at the beginning, 1 at the end, never beyond.
     pub(super) fn place(&self, value: f64) -> f64 {
         let place = if self.logarithmic {

@@ -4,7 +4,7 @@ use super::{
     answer::controller_cell,
     axis::Axis,
     chart::{Chart, Guide, Kind, Line, Point},
-    courses::Steps,
+    courses::{Steps, rates_beside},
     markup::Markup,
     number::Unit,
     palette::Palette,
@@ -23,7 +23,9 @@ const BEFORE: f64 = 1.0;
 const AFTER: f64 = 4.0;
 /// And so many times as long as the slowest took, as long as that stays readable.
 const SETTLING: f64 = 1.5;
-const LONGEST: f64 = 30.0;
+const LONGEST: f64 = 12.0;
+/// More points than these cannot be told from noise.
+const MOST_POINTS: usize = 80;
 
 /// A plot of each change, and a table of all.
 pub(super) fn draw(page: &mut Markup, scene: &Scene<'_>, palette: &Palette) {
@@ -97,12 +99,11 @@ fn plot(scene: &Scene<'_>, palette: &Palette, index: usize, change: &Settled) ->
             points,
         }
     }));
-    let values: Vec<_> = lines.iter().flat_map(|line| &line.points).flatten().map(|point| point.y).collect();
     Chart {
         title: format!("Change at {}{}", heading(change), scene.at()),
         about: "Tasks that succeed, by when they do; a marker where goodput has settled".to_owned(),
         x: Axis::linear("Seconds after the change", Unit::Seconds, zoom.from, zoom.to),
-        y: Axis::from_zero("Tasks/s", Unit::Rate, values.into_iter()),
+        y: rates_beside(&lines),
         guides: vec![Guide::Up(0.0, "change".to_owned())],
         lines,
     }
@@ -117,7 +118,8 @@ struct Zoom {
 
 impl Zoom {
     fn points(&self, outcome: &Outcome, values: impl Fn(&Outcome) -> &Vec<f64>) -> Vec<Option<Point>> {
-        let all = Steps::SINGLE.means(outcome.series.step_s, values(outcome).iter().copied().map(Some));
+        let steps = Steps::for_span(&outcome.series, self.to - self.from, MOST_POINTS);
+        let all = steps.means(outcome.series.step_s, values(outcome).iter().copied().map(Some));
         let after = all.into_iter().flatten().map(|point| Point { x: point.x - self.at, ..point });
         after.filter(|point| (self.from..=self.to).contains(&point.x)).map(Some).collect()
     }

@@ -193,7 +193,9 @@ impl Chart {
     fn path(&self, line: &Line) -> String {
         let (mut path, mut inside) = (String::new(), false);
         for point in &line.points {
-            let Some(point) = point else {
+            // What was asked for may be far more than the plot is about.
+            let beyond = |point: &&Point| line.kind == Kind::Reference && point.y > self.y.high();
+            let Some(point) = point.as_ref().filter(|point| !beyond(point)) else {
                 inside = false;
                 continue;
             };

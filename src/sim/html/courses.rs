@@ -25,6 +25,8 @@ const TASKS_PER_POINT: f64 = 50.0;
 const MOST_BUSINESSES: usize = 6;
 /// The cut's axis goes this far beyond the levels that the businesses have.
 const CUT_MARGIN: f64 = 0.08;
+/// An axis goes so many times beyond the controllers' values for the sake of what was offered.
+const MOST_ROOM: f64 = 2.0;
 /// Nobody notices shorter waits than this.
 const LEAST_MILLIS: f64 = 1.0;
 
@@ -54,8 +56,10 @@ impl Steps {
         Self(steady.min(entries / FEWEST_POINTS).max(entries.div_ceil(MOST_POINTS)).max(1))
     }
 
-    /// One entry becomes one point.
-    pub(super) const SINGLE: Self = Self(1);
+    /// So that this many seconds become at most so many points.
+    pub(super) fn for_span(series: &Series, seconds: f64, most: usize) -> Self {
+        Self(((seconds / series.step_s / most as f64).ceil() as usize).max(1))
+    }
 
     /// The mean of each group of entries, in its middle; absent where all of them are.
     pub(super) fn means(self, step_s: f64, values: impl Iterator<Item = Option<f64>>) -> Vec<Option<Point>> {
@@ -97,8 +101,8 @@ impl Courses<'_> {
         let mut lines = self.means(|series| some(&series.succeeded_per_s));
         let offered = self.step.means(any.step_s, some(&any.offered_per_s).into_iter());
         lines.insert(0, Line { name: "offered".to_owned(), kind: Kind::Reference, points: offered, marks: Vec::new() });
-        let y = Axis::from_zero("Tasks/s", Unit::Rate, values(&lines));
-        self.chart("Tasks that succeed", "Per second, by when they did, beside those that arrive", y, lines)
+        let about = "Per second, by when they did, beside those that arrive as far as these fit";
+        self.chart("Tasks that succeed", about, rates_beside(&lines), lines)
     }
 
     fn admitted(&self) -> Chart {
@@ -179,6 +183,15 @@ impl Courses<'_> {
         lines.retain(|line| line.points.iter().any(Option::is_some));
         lines
     }
+}
+
+/// An axis for rates that has room for reference lines only as long as the others stay large.
+pub(super) fn rates_beside(lines: &[Line]) -> Axis {
+    let most = |reference: bool| {
+        let chosen = lines.iter().filter(move |line| (line.kind == Kind::Reference) == reference);
+        chosen.flat_map(|line| &line.points).flatten().map(|point| point.y).fold(0.0, f64::max)
+    };
+    Axis::from_zero("Tasks/s", Unit::Rate, [most(false).max(most(true).min(most(false) * MOST_ROOM))].into_iter())
 }
 
 fn values(lines: &[Line]) -> impl Iterator<Item = f64> {

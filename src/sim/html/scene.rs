@@ -1,6 +1,6 @@
 //! A scenario's report from the reader's side: which load is looked at closely, and who matters most.
 
-use crate::sim::report::{BusinessInfo, Outcome, Point, ScenarioReport};
+use crate::sim::report::{BusinessInfo, Outcome, Point, ScenarioReport, Verdict};
 
 /// A scenario's report and the load that is looked at closely: the heaviest.
 #[derive(Clone, Copy, Debug)]
@@ -44,11 +44,16 @@ impl<'r> Scene<'r> {
         (first.1.priority < last.1.priority).then_some(first.0)
     }
 
+    /// What was expected, each with its verdict at each load.
+    pub(super) fn judged(&self) -> impl Iterator<Item = &'r [Verdict]> {
+        self.report.verdicts.chunk_by(|one, other| one.expectation == other.expectation)
+    }
+
     /// `3 of 4 met`, or `none`.
     pub(super) fn expectations(&self) -> String {
-        let verdicts = &self.report.verdicts;
-        let met = verdicts.iter().filter(|verdict| verdict.met).count();
-        if verdicts.is_empty() { "none".to_owned() } else { format!("{met} of {} met", verdicts.len()) }
+        let met = self.judged().filter(|judged| judged.iter().all(|verdict| verdict.met)).count();
+        let all = self.judged().count();
+        if all == 0 { "none".to_owned() } else { format!("{met} of {all} met") }
     }
 }
 
