@@ -25,7 +25,7 @@ const TASKS_PER_POINT: f64 = 50.0;
 const MOST_BUSINESSES: usize = 6;
 /// The cut's axis goes this far beyond the levels that the businesses have.
 const CUT_MARGIN: f64 = 0.08;
-/// An axis goes so many times beyond the controllers' values for the sake of what was offered.
+/// What was offered fits on an axis up to so many times the controllers' largest value.
 const MOST_ROOM: f64 = 2.0;
 /// Nobody notices shorter waits than this.
 const LEAST_MILLIS: f64 = 1.0;
@@ -185,13 +185,15 @@ impl Courses<'_> {
     }
 }
 
-/// An axis for rates that has room for reference lines only as long as the others stay large.
+/// An axis for rates: for reference lines too, unless the others would become small beside them.
 pub(super) fn rates_beside(lines: &[Line]) -> Axis {
     let most = |reference: bool| {
         let chosen = lines.iter().filter(move |line| (line.kind == Kind::Reference) == reference);
         chosen.flat_map(|line| &line.points).flatten().map(|point| point.y).fold(0.0, f64::max)
     };
-    Axis::from_zero("Tasks/s", Unit::Rate, [most(false).max(most(true).min(most(false) * MOST_ROOM))].into_iter())
+    let (own, reference) = (most(false), most(true));
+    let highest = if reference > own * MOST_ROOM { own } else { own.max(reference) };
+    Axis::from_zero("Tasks/s", Unit::Rate, [highest].into_iter())
 }
 
 fn values(lines: &[Line]) -> impl Iterator<Item = f64> {

@@ -159,6 +159,19 @@ fn a_sweep_is_drawn_against_load_even_with_one_load() {
 }
 
 #[test]
+fn what_was_offered_does_not_flatten_what_succeeded() {
+    let line = |kind, y| chart::Line {
+        name: String::new(),
+        kind,
+        points: vec![Some(chart::Point::new(0.0, y))],
+        marks: Vec::new(),
+    };
+    let own = chart::Kind::Plain(Palette::default().look("any"));
+    let highest = |offered| courses::rates_beside(&[line(own, 100.0), line(chart::Kind::Reference, offered)]).high();
+    assert_eq!((highest(180.0), highest(800.0)), (200.0, 100.0));
+}
+
+#[test]
 fn what_is_missing_is_left_out() {
     let page_of = |report: &Report| render(report, &Origin { command: "dagor simulate", texts: &[] });
     for report in
