@@ -167,3 +167,24 @@ fn an_answer_after_the_timeout_is_late() {
     assert_eq!(number(&report, "/total/late"), number(&report, "/total/offered"), "{report}");
     assert_eq!(number(&report, "/total/in_time_percent"), 0.0);
 }
+
+const SCENARIO: &str = "duration = \"1s\"\n[traffic]\nrate = \"2x\"\n[[service]]\nname = \"main\"\ntime = \"10ms\"\n";
+
+#[test]
+fn simulate_writes_the_same_page_for_the_same_seed_and_complains_before_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(path("step.toml"), SCENARIO).unwrap();
+    let pages = ["one.html", "two.html"].map(|name| {
+        // What is longer than the new page must not show through behind it.
+        std::fs::write(path(name), "x".repeat(1 << 20)).unwrap();
+        stderr_of(&mut dagor(&format!("simulate {} --seed 3 --quick --html {}", path("step.toml"), path(name))), 0);
+        std::fs::read_to_string(path(name)).unwrap()
+    });
+    assert!(pages[0].starts_with("<!DOCTYPE html>") && pages[0].trim_end().ends_with("</html>"));
+    assert!(pages[0].contains("--seed 3 --quick") && pages[0] == pages[1]);
+
+    let nowhere = format!("simulate {} --quick --html {}/no/page.html", path("step.toml"), path(""));
+    let said = stderr_of(&mut dagor(&nowhere), 2);
+    assert!(said.contains("--html") && !said.contains("goodput"), "{said}");
+}
