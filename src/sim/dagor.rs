@@ -53,7 +53,7 @@ impl Arrangement for Dagor {
         match self.discipline {
             Discipline::Fifo => Box::new(Guarded::new(self.guard(setup.workers, seed), setup)),
             Discipline::ByLevel => Box::new(GateFront {
-                gate: Gate::new(self.settings.clone(), 1),
+                gate: Gate::new(GateSettings { shares: setup.shares.clone(), ..self.settings.clone() }, 1),
                 places: Places::new(self.queue_capacity, setup.workers),
                 costs: CostBook::new(setup.businesses),
             }),

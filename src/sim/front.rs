@@ -7,10 +7,13 @@ use super::{
     guard::{Call, Discipline, Feedback, Guard, Refused, Server},
     queue::{Queue, Waiting},
 };
-use crate::{admission::Cut, clock::Timestamp};
+use crate::{
+    admission::{Cut, MinimumShare},
+    clock::Timestamp,
+};
 
 /// What a front is made for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Setup {
     /// How many calls the server works on at the same time, at the beginning.
     pub workers: usize,
@@ -18,6 +21,8 @@ pub struct Setup {
     pub process_expired: bool,
     /// How many businesses there are.
     pub businesses: usize,
+    /// What some of them get in any case.
+    pub shares: Vec<MinimumShare>,
 }
 
 /// The server behind a front, at a moment.

@@ -9,10 +9,11 @@ use crate::{
     clock::Timestamp,
 };
 
-/// A call as a guard sees it. A task makes one call or more; all of them, and all their resends, have its value.
+/// A call as a guard sees it. A task makes one call or more; all calls of a try, and all their resends, have one value.
+/// When the client tries the task again, the grain stays and the user's level is that of the moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Call {
-    /// Importance of the task.
+    /// Importance of the task, at this try.
     pub value: Value,
     /// Index of the business in the scenario.
     pub business: usize,

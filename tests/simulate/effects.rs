@@ -252,3 +252,19 @@ fn callers_refuse_what_they_know_unless_they_are_told_not_to_or_hear_nothing() {
     assert_eq!(local("feedback_loss = 1"), 0.0);
     assert_eq!(local("feedback_delay = \"30s\""), 0.0);
 }
+
+#[test]
+fn a_minimum_share_is_served_whatever_is_more_important() {
+    let businesses = |share: &str| {
+        format!(
+            "[[business]]\nname = \"top\"\npriority = 1\nshare = 9\n[[business]]\nname = \"low\"\npriority = 9\n{share}\n"
+        )
+    };
+    let run = |share| simulate(&format!("warmup = \"5s\"\n{}", service("3x", &businesses(share))), "capacity");
+    let (without, with) = (run(""), run("min_share = 0.1"));
+    assert!(of_business(&without, 1, Metric::SuccessRate) < 0.05);
+    // A tenth of 200/s for 60/s.
+    assert_close(of_business(&with, 1, Metric::SuccessRate), 1.0 / 3.0, 0.15);
+    assert!(figure(&with, Metric::Exceptions) > 100.0);
+    assert_eq!(figure(&with, Metric::Inversions), 0.0);
+}

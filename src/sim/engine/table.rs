@@ -65,6 +65,7 @@ pub(super) struct Task {
     pub(super) number: u64,
     pub(super) business: usize,
     pub(super) user: u32,
+    /// At the present try.
     pub(super) value: Value,
     pub(super) created: Timestamp,
     /// Counted up when a try ends.

@@ -9,11 +9,12 @@ use super::{
     world::World,
 };
 use crate::{
+    admission::Value,
     clock::Timestamp,
     sim::{
         guard::{Call, Ended},
         measure::Fate,
-        scenario::{self, Wait},
+        scenario::{self, Business, Wait},
     },
 };
 
@@ -22,12 +23,11 @@ impl World<'_> {
         let (business, user) = self.streams[source].draw(&self.users);
         let number = self.task_number;
         self.task_number += 1;
-        let priority = self.scenario.businesses[business].priority;
         let task = Task {
             number,
             business,
             user,
-            value: self.users.value(user, priority, number, now, self.levels),
+            value: Value::default(),
             created: now,
             attempt: 0,
             trying: false,
@@ -45,10 +45,11 @@ impl World<'_> {
         self.await_arrival(source);
     }
 
-    /// Begins a try.
+    /// Begins a try. Its value is the gateway's of this moment: the grain stays, the user's level has moved on.
     pub(super) fn send_task(&mut self, now: Timestamp, key: u32) {
         let task = &mut self.tasks[key as usize];
-        let timeout = self.scenario.businesses[task.business].timeout;
+        let Business { timeout, priority, .. } = self.scenario.businesses[task.business];
+        task.value = self.users.value(task.user, priority, task.number, now, self.levels);
         task.trying = true;
         task.deadline = now + timeout;
         task.steps = Steps::default();

@@ -13,6 +13,7 @@ use super::{
     traffic::{Population, Stream, streams},
 };
 use crate::{
+    admission::MinimumShare,
     clock::Timestamp,
     sim::{
         controllers::Contender,
@@ -58,12 +59,16 @@ impl<'s> World<'s> {
     pub(super) fn new(scenario: &'s Scenario, contender: &Contender, load: f64, seed: u64) -> Self {
         let arrangement = &contender.arrangement;
         let (mut instances, mut first_instance) = (Vec::new(), Vec::new());
+        let shared = scenario.businesses.iter().filter(|business| business.min_share > 0.0);
+        let shares = shared.map(|business| MinimumShare { priority: business.priority, share: business.min_share });
+        let shares: Vec<_> = shares.collect();
         for (index, service) in scenario.services.iter().enumerate() {
             first_instance.push(instances.len());
             let setup = Setup {
                 workers: service.threads.unwrap_or(service.workers),
                 process_expired: service.process_expired,
                 businesses: scenario.businesses.len(),
+                shares: shares.clone(),
             };
             for instance in 0..service.instances {
                 let front = arrangement.front(&setup, number(seed, Purpose::Guard, instances.len() as u64));

@@ -16,6 +16,8 @@ const LAST_PRIORITY: u64 = 63;
 const LAST_LEVEL: u64 = 127;
 /// What costs nothing is no task, and what costs a million times as much is another simulation.
 const COSTS: RangeInclusive<f64> = 0.001..=1000.0;
+/// As in a policy: more, and importance would decide on less than half of the capacity.
+const MIN_SHARES: RangeInclusive<f64> = 0.0..=0.5;
 const SHARES: RangeInclusive<f64> = 0.0..=1e9;
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -32,6 +34,7 @@ pub(super) struct BusinessText {
     pub(super) share: Option<At<f64>>,
     pub(super) rates: RatesText,
     pub(super) cost: f64,
+    pub(super) min_share: f64,
     pub(super) timeout: Duration,
     pub(super) calls: Vec<CallsText>,
 }
@@ -41,6 +44,7 @@ impl BusinessText {
         let (name, priority) = (table.text("name"), table.whole("priority"));
         let (share, rates) = (table.number("share"), rates(&mut table));
         let (cost, timeout) = (table.number("cost"), table.duration("timeout"));
+        let min_share = table.number("min_share");
         let calls = table.tables("call").into_iter().map(|table| CallsText::read(table, notes)).collect();
         table.require(&["name"]);
         table.finish();
@@ -57,6 +61,7 @@ impl BusinessText {
                 }),
                 rates,
                 cost: check.ranged(&cost, COSTS, 1.0, f64::to_string),
+                min_share: check.ranged(&min_share, MIN_SHARES, 0.0, f64::to_string),
                 timeout: check.duration(&timeout, TIMEOUTS, DEFAULT_TIMEOUT),
                 calls,
             })

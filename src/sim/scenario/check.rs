@@ -280,6 +280,7 @@ impl Businesses<'_> {
                 priority: text.priority,
                 source: Source::Share(text.share.as_ref().map_or(1.0, |at| at.value)),
                 cost: text.cost,
+                min_share: text.min_share,
                 timeout: text.timeout,
                 calls: calls.collect(),
             };
@@ -316,6 +317,7 @@ fn default_business() -> Business {
         priority: 0,
         source: Source::Share(1.0),
         cost: 1.0,
+        min_share: 0.0,
         timeout: Duration::from_millis(500),
         calls: Vec::new(),
     }

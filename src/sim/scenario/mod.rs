@@ -165,6 +165,8 @@ pub struct Business {
     pub source: Source,
     /// What its calls cost, beside other businesses': service times are multiplied with it.
     pub cost: f64,
+    /// What it gets of a gate's capacity in any case, where the controller knows minimum shares.
+    pub min_share: f64,
     /// How long the answer to a try is of use.
     pub timeout: Duration,
     /// What a task calls, one after the other.
