@@ -37,7 +37,7 @@ use super::{
 
 /// The backlog that is allowed when the rates explain it: so many standard deviations of what chance does to it between
 /// two corrections, so that the places hardly ever run dry.
-const TIGHT_DEVIATIONS: f64 = 1.6;
+const TIGHT_DEVIATIONS: f64 = 1.2;
 /// In how many seconds, or requests if that takes longer, such a backlog has to go.
 const TIGHT_SECONDS: f64 = 0.25;
 const TIGHT_REQUESTS_TO_GO: f64 = 30.0;
@@ -50,7 +50,7 @@ const WIDE_SECONDS: f64 = 2.0;
 /// So many standard deviations of the rates above the capacity are full evidence of overload.
 const EVIDENT: f64 = 3.0;
 /// What waits stays in line up to so much of what fits: more than a cut trembles by.
-const KEPT: f64 = 1.25;
+const KEPT: f64 = 1.1;
 /// The first stretch of a model that leaves places free, and the largest.
 const FIRST_STRETCH: f64 = 0.05;
 const LARGEST_STRETCH: f64 = 0.5;

@@ -84,7 +84,7 @@ pub struct Line<T> {
 
 /// One turn in so many belongs to a request that has waited long. The others suffice for the best: what almost fits is
 /// a small part of the traffic.
-const OVERDUE_TURN: u32 = 4;
+const OVERDUE_TURN: u32 = 3;
 /// The same once half of its time has passed.
 const URGENT_TURN: u32 = 2;
 

@@ -31,7 +31,7 @@ impl Default for GateSettings {
             target: Duration::from_millis(20),
             window: Duration::from_millis(100),
             window_requests: 20_000,
-            patience: Duration::from_millis(70),
+            patience: Duration::from_millis(50),
             shares: Vec::new(),
             mode: GateMode::Enforce,
         }

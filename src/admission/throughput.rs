@@ -8,7 +8,7 @@
 use super::dispersion::Dispersion;
 
 /// Completions in the memory: chance then moves the estimate by about 3 %.
-const REMEMBERED: f64 = 1000.0;
+const REMEMBERED: f64 = 3000.0;
 /// The memory holds at least this much time at the limit, in seconds, so that the phases of a batch do not show.
 const REMEMBERED_SECONDS: f64 = 2.0;
 /// Completions in the fresh measure that is held against the memory.

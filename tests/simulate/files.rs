@@ -54,7 +54,7 @@ fn the_smallest_scenario_is_a_service_and_a_rate() {
 #[test]
 fn an_empty_file_says_what_is_missing() {
     let faults = Scenario::parse("empty.toml", "# nothing\n").unwrap_err();
-    assert!(faults.render(false).contains("`service` is missing"), "{faults}");
+    assert!(faults.render(false).contains("there is no service"), "{faults}");
 }
 
 #[test]

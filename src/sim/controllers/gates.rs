@@ -90,7 +90,7 @@ fn written(dagor: &Dagor) -> toml::Table {
 fn read(table: &mut Table<'_>, default: Dagor) -> Dagor {
     let (target, window, patience) = (table.duration("target"), table.duration("window"), table.duration("patience"));
     let (requests, capacity) = (table.whole("window_requests"), table.whole("queue_capacity"));
-    let (queue, levels, signal) = (table.text("queue"), table.text("levels"), table.text("signal"));
+    let (queue, levels) = (table.text("queue"), table.text("levels"));
     let callers = table.flag("callers");
     let faults = &mut table.notes.faults.borrow_mut();
     let mut check = Checker { faults };
@@ -107,11 +107,10 @@ fn read(table: &mut Table<'_>, default: Dagor) -> Dagor {
         discipline: check.word(&queue, "queue", &QUEUES, default.discipline),
         queue_capacity: check.count(&capacity, 0..=10_000_000, default.queue_capacity),
         levels: check.word(&levels, "kind of levels", &LEVELS, default.levels),
-        signal: check.word(&signal, "signal", &SIGNALS, default.signal),
+        signal: default.signal,
         callers: callers.map_or(default.callers, |at| at.value),
     }
 }
 
 const QUEUES: [(&str, Discipline); 2] = [("fifo", Discipline::Fifo), ("by-level", Discipline::ByLevel)];
 const LEVELS: [(&str, UserLevels); 2] = [("hourly", UserLevels::Hourly), ("shifting", UserLevels::Shifting)];
-const SIGNALS: [(&str, Signal); 2] = [("queuing", Signal::Queuing), ("response", Signal::Response)];

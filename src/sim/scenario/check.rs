@@ -3,35 +3,40 @@
 use std::{path::Path, time::Duration};
 
 use super::{
-    Business, Calls, SUBJECT, Scenario, Service, Source,
+    Business, Calls, Client, DEEPEST, Entry, SUBJECT, Scenario, Service, Source, Users,
     business::{self, BusinessText},
-    controllers, expect,
+    controllers,
+    expect::{self, ExpectText},
     profile::Profile,
     read::{Rate, RateChange, RatesText, checked},
     replay::{self, TrafficText},
     saturation,
     service::{CallsText, ServiceText},
 };
-use crate::policy::{
-    Faults, Sources,
-    document::parse,
-    fault::Place,
-    quantity::format_duration,
-    reader::{At, Notes, Table},
+use crate::{
+    policy::{
+        Faults, Sources,
+        document::parse,
+        fault::Place,
+        quantity::format_duration,
+        reader::{At, Notes, Table},
+    },
+    sim::controllers::Contender,
 };
 
 const DEFAULT_DURATION: Duration = Duration::from_secs(60);
 const DEFAULT_SEEDS: u64 = 10;
 /// A day; more is a slip of the keyboard.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// Levels of services below each other.
-const DEEPEST: usize = 8;
+/// Calls of a task, those that its calls make included.
+const MOST_CALLS: f64 = 10_000.0;
 
 /// Makes a scenario of its file; other files are looked for in `folder`.
 pub(super) fn scenario(sources: &Sources, name: &str, folder: &Path) -> Result<Scenario, Faults> {
     let files = parse(sources).map_err(|faults| faults.of(SUBJECT))?;
     let notes = Notes::default();
-    let scenario = files.first().and_then(|file| read(Table::root(&notes, 0, file.get_ref()), &notes, name, folder));
+    let root = files.first().map(|file| Table::root(&notes, 0, file.get_ref()));
+    let scenario = root.and_then(|root| Written::read(root, &notes, name).meaning(folder, &notes));
     notes.faults.into_inner().into_result(sources).map_err(|faults| faults.of(SUBJECT))?;
     Ok(scenario.expect("where something is missing there is a fault"))
 }
@@ -61,62 +66,98 @@ pub fn known_keys() -> Vec<String> {
     let sources = Sources::from_text("every table", EVERY_TABLE);
     let files = parse(&sources).expect("a test reads it");
     let notes = Notes::default();
-    read(Table::root(&notes, 0, files[0].get_ref()), &notes, "every table", Path::new(""));
+    Written::read(Table::root(&notes, 0, files[0].get_ref()), &notes, "every table");
     notes.asked.into_inner().into_iter().collect()
 }
 
-fn read(mut root: Table<'_>, notes: &Notes, file_name: &str, folder: &Path) -> Option<Scenario> {
-    let name = root.text("name").map_or_else(|| file_name.to_owned(), |at| at.value);
-    let description = root.text("description").map_or_else(String::new, |at| at.value);
-    let (duration, warmup, seeds) = (root.duration("duration"), root.duration("warmup"), root.whole("seeds"));
-    let sweep = root.numbers("sweep");
-    let contenders = controllers::read(&mut root, notes);
-    let services: Vec<_> = root.tables("service").into_iter().map(|table| ServiceText::read(table, notes)).collect();
-    let businesses: Vec<_> =
-        root.tables("business").into_iter().map(|table| BusinessText::read(table, notes)).collect();
-    let traffic = TrafficText::read(root.table("traffic"), notes);
-    let mut users = business::users(root.table("users"), traffic.trace.is_some(), notes);
-    let clients = business::clients(root.tables("client"), notes);
-    let entry = business::entry(root.table("entry"), notes);
-    let expectations: Vec<_> = root.tables("expect").into_iter().map(expect::ExpectText::read).collect();
-    root.require(&["service"]);
-    root.finish();
+/// A file's tables, as they were written.
+struct Written {
+    name: String,
+    description: String,
+    duration: Option<At<Duration>>,
+    warmup: Option<At<Duration>>,
+    seeds: Option<At<u64>>,
+    sweep: Option<At<Vec<f64>>>,
+    contenders: Vec<Contender>,
+    services: Vec<ServiceText>,
+    businesses: Vec<BusinessText>,
+    traffic: TrafficText,
+    users: Users,
+    clients: Vec<Client>,
+    entry: Entry,
+    expectations: Vec<ExpectText>,
+}
 
-    let services: Vec<_> = services.into_iter().collect::<Option<_>>()?;
-    let businesses: Vec<_> = businesses.into_iter().collect::<Option<_>>()?;
-    let services = connect_services(services, notes)?;
-    let businesses = Businesses { services: &services, notes }.connect(businesses, traffic.is_shared())?;
-    let sweep_values = sweep.as_ref().map_or_else(|| vec![1.0], |at| at.value.clone());
-    if let Some(At { place, .. }) = sweep.as_ref().filter(|at| at.value.is_empty() || at.value.iter().any(|v| *v < 0.0))
-    {
+impl Written {
+    fn read(mut root: Table<'_>, notes: &Notes, file_name: &str) -> Self {
+        let traffic = TrafficText::read(root.table("traffic"), notes);
+        let service = |table| ServiceText::read(table, notes);
+        let business = |table| BusinessText::read(table, notes);
+        let written = Self {
+            name: root.text("name").map_or_else(|| file_name.to_owned(), |at| at.value),
+            description: root.text("description").map_or_else(String::new, |at| at.value),
+            duration: root.duration("duration"),
+            warmup: root.duration("warmup"),
+            seeds: root.whole("seeds"),
+            sweep: root.numbers("sweep"),
+            contenders: controllers::read(&mut root, notes),
+            services: root.tables("service").into_iter().filter_map(service).collect(),
+            businesses: root.tables("business").into_iter().filter_map(business).collect(),
+            users: business::users(root.table("users"), traffic.trace.is_some(), notes),
+            traffic,
+            clients: business::clients(root.tables("client"), notes),
+            entry: business::entry(root.table("entry"), notes),
+            expectations: root.tables("expect").into_iter().map(ExpectText::read).collect(),
+        };
+        if written.services.is_empty() && notes.faults.borrow().is_empty() {
+            notes.faults.borrow_mut().add(&Place::default(), "there is no service: write a `[[service]]`");
+        }
+        root.finish();
+        written
+    }
+
+    /// What it means; nothing if it is too faulty to tell.
+    fn meaning(self, folder: &Path, notes: &Notes) -> Option<Scenario> {
+        let Self { traffic, mut users, .. } = self;
+        let services = connect_services(self.services, notes)?;
+        let businesses = Businesses { services: &services, notes }.connect(self.businesses, traffic.is_shared())?;
+        let sweep = loads(&self.sweep, notes);
+        let expectations = expect::resolve(self.expectations, &self.contenders, &businesses, &sweep, notes);
+        let highest = sweep.iter().copied().fold(0.0, f64::max);
+        let trace = traffic.trace.as_ref();
+        let replay = trace.and_then(|trace| trace.open(folder, &businesses, highest, &mut users, notes));
+        let default = replay.as_ref().map_or(DEFAULT_DURATION, |replay| replay::duration(replay));
+        let (duration, warmup) = times(&self.duration, default, &self.warmup, notes);
+        let per_task = saturation::of_mix(&services, &businesses);
+        Some(Scenario {
+            name: self.name,
+            description: self.description,
+            duration,
+            warmup,
+            seeds: checked(notes, |check| check.whole(&self.seeds, 1..=1000, DEFAULT_SEEDS)),
+            contenders: self.contenders,
+            sweep,
+            swept: self.sweep.is_some(),
+            services,
+            businesses,
+            traffic: profile(&traffic.rates, per_task, notes),
+            arrivals: traffic.arrivals,
+            replay,
+            users,
+            clients: self.clients,
+            entry: self.entry,
+            expectations,
+        })
+    }
+}
+
+/// The points of a sweep; one if there is none.
+fn loads(written: &Option<At<Vec<f64>>>, notes: &Notes) -> Vec<f64> {
+    let Some(At { value, place }) = written else { return vec![1.0] };
+    if value.is_empty() || value.iter().any(|load| *load < 0.0) {
         notes.faults.borrow_mut().add(place, "a sweep is one factor or more, none below 0");
     }
-    let expectations = expect::resolve(expectations, &contenders, &businesses, notes);
-    let highest = sweep_values.iter().copied().fold(0.0, f64::max);
-    let trace = traffic.trace.as_ref();
-    let replay = trace.and_then(|trace| trace.open(folder, &businesses, highest, &mut users, notes));
-    let default = replay.as_ref().map_or(DEFAULT_DURATION, |replay| replay::duration(replay));
-    let (duration, warmup) = times(&duration, default, &warmup, notes);
-    let per_task = saturation::of_mix(&services, &businesses);
-    Some(Scenario {
-        name,
-        description,
-        duration,
-        warmup,
-        seeds: checked(notes, |check| check.whole(&seeds, 1..=1000, DEFAULT_SEEDS)),
-        contenders,
-        sweep: sweep_values,
-        swept: sweep.is_some(),
-        services,
-        businesses,
-        traffic: profile(&traffic.rates, per_task, notes),
-        arrivals: traffic.arrivals,
-        replay,
-        users,
-        clients,
-        entry,
-        expectations,
-    })
+    value.clone()
 }
 
 fn times(
@@ -177,12 +218,10 @@ fn connect_services(texts: Vec<ServiceText>, notes: &Notes) -> Option<Vec<Servic
         }
         services.push((service, text.name.place));
     }
-    for (index, (service, place)) in services.iter().enumerate() {
-        if depth(&services, index, 1) > DEEPEST {
-            let message = format!("below `{}` are circles, or more than {DEEPEST} services in a row", service.name);
-            notes.faults.borrow_mut().add(place, message);
-            return None;
-        }
+    if let Some((service, place)) = too_deep(&services) {
+        let message = format!("below `{}` are circles, or more than {DEEPEST} services in a row", service.name);
+        notes.faults.borrow_mut().add(place, message);
+        return None;
     }
     Some(services.into_iter().map(|(service, _)| service).collect())
 }
@@ -192,13 +231,15 @@ fn changed_instances(service: &Service) -> impl Iterator<Item = usize> {
     changes.chain(service.pauses.iter().filter_map(|pause| pause.instance))
 }
 
-/// How many services stand below each other from here on; no deeper than is needed to find a circle.
-fn depth(services: &[(Service, Place)], index: usize, above: usize) -> usize {
-    if above > DEEPEST {
-        return above;
+/// A service with more below it than may be.
+fn too_deep(services: &[(Service, Place)]) -> Option<&(Service, Place)> {
+    let mut depths = vec![1; services.len()];
+    for _ in 0..DEEPEST {
+        let below = |service: &Service| service.calls.iter().map(|calls| depths[calls.service]).max().unwrap_or(0);
+        depths = services.iter().map(|(service, _)| 1 + below(service)).collect();
     }
-    let below = services[index].0.calls.iter().map(|calls| depth(services, calls.service, above + 1));
-    below.max().unwrap_or(above)
+    let deepest = depths.iter().position(|depth| *depth > DEEPEST)?;
+    services.get(deepest)
 }
 
 fn target(text: &CallsText, names: &[String], owner: &Place, notes: &Notes) -> Option<Calls> {
@@ -244,6 +285,12 @@ impl Businesses<'_> {
             };
             if business.calls.is_empty() {
                 business.calls.push(ONE_CALL);
+            }
+            let made: f64 = saturation::calls(self.services, &business).iter().sum();
+            if made > MOST_CALLS {
+                let message =
+                    format!("a task of `{}` makes {made} calls, and {MOST_CALLS} are the most", business.name);
+                self.notes.faults.borrow_mut().add(&text.name.place, message);
             }
             if text.rates.rate.is_some() {
                 let alone = saturation::of_business(self.services, &business);

@@ -18,6 +18,9 @@ pub(super) fn read(root: &mut Table<'_>, notes: &Notes) -> Vec<Contender> {
         notes.note(&place, Mistake::expected("a list of controllers", value.get_ref()));
         return Vec::new();
     };
+    if items.is_empty() {
+        notes.note(&place, Mistake::new("nothing is compared: name one controller or more"));
+    }
     let mut contenders: Vec<Contender> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let place = Place { file: place.file, span: item.span(), path: format!("{}[{index}]", place.path) };

@@ -43,8 +43,14 @@ pub(super) fn resolve(
     texts: Vec<ExpectText>,
     contenders: &[Contender],
     businesses: &[Business],
+    loads: &[f64],
     notes: &Notes,
 ) -> Vec<Expectation> {
+    for At { value, place } in texts.iter().filter_map(|text| text.load.as_ref()) {
+        if !loads.contains(value) {
+            notes.faults.borrow_mut().add(place, format!("the sweep has no load {value}"));
+        }
+    }
     let resolve = |text| checked_one(text, contenders, businesses, notes);
     texts.into_iter().filter_map(resolve).collect()
 }

@@ -295,3 +295,6 @@ impl Scenario {
 }
 
 const SUBJECT: &str = "scenario";
+
+/// So many services may stand below each other.
+const DEEPEST: usize = 8;

@@ -1,21 +1,32 @@
 //! How many tasks a scenario could just serve: what is offered per second, in multiples of which rates are written.
 
-use super::{Business, Calls, Service, Source};
+use super::{Business, Calls, DEEPEST, Service, Source};
+
+/// How many calls a task of this business makes to each service, those that its calls make included.
+pub fn calls(services: &[Service], business: &Business) -> Vec<f64> {
+    let mut total = vec![0.0; services.len()];
+    // Service by service instead of path by path, of which there may be very many.
+    let mut made = made_by(services, [(business.calls.as_slice(), 1.0)]);
+    for _ in 0..DEEPEST {
+        total.iter_mut().zip(&made).for_each(|(total, made)| *total += made);
+        made = made_by(services, services.iter().map(|service| service.calls.as_slice()).zip(made));
+    }
+    total
+}
+
+/// How many calls each service gets of those who make these groups of calls so many times.
+fn made_by<'c>(services: &[Service], groups: impl IntoIterator<Item = (&'c [Calls], f64)>) -> Vec<f64> {
+    let mut made = vec![0.0; services.len()];
+    for (calls, times) in groups {
+        calls.iter().for_each(|group| made[group.service] += times * f64::from(group.times));
+    }
+    made
+}
 
 /// Seconds that a task of this business keeps a worker of each service busy, at speed 1.
 pub fn demand(services: &[Service], business: &Business) -> Vec<f64> {
-    let mut seconds = vec![0.0; services.len()];
-    add(services, &business.calls, business.cost, &mut seconds);
-    seconds
-}
-
-fn add(services: &[Service], calls: &[Calls], factor: f64, seconds: &mut [f64]) {
-    for calls in calls {
-        let times = factor * f64::from(calls.times);
-        let service = &services[calls.service];
-        seconds[calls.service] += times * service.time.as_secs_f64();
-        add(services, &service.calls, times, seconds);
-    }
+    let calls = calls(services, business).into_iter().zip(services);
+    calls.map(|(calls, service)| calls * business.cost * service.time.as_secs_f64()).collect()
 }
 
 /// How many tasks of this business alone can be served per second.

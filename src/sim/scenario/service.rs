@@ -66,12 +66,15 @@ const BALANCES: [(&str, Balance); 4] = [
     ("least-loaded", Balance::LeastLoaded),
 ];
 
+/// A spread with this variation, if it has one.
+type MakeSpread = fn(f64) -> Spread;
+
 fn spread(table: &mut Table<'_>, notes: &Notes) -> Spread {
     let (kind, scv) = (table.text("distribution"), table.number("scv"));
     // Above 1 only for what is no distribution otherwise; the default is what most services look like.
     let variation =
         |range, default| checked(notes, |check| check.ranged(&scv, range, default, |number: &f64| number.to_string()));
-    let kinds: [(&str, fn(f64) -> Spread); 5] = [
+    let kinds: [(&str, MakeSpread); 5] = [
         ("deterministic", |_| Spread::Deterministic),
         ("exponential", |_| Spread::Exponential),
         ("gamma", Spread::Gamma),
