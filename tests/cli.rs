@@ -67,6 +67,30 @@ fn a_sound_policy_is_shown_and_a_faulty_one_is_a_usage_error_with_its_place() {
 }
 
 #[test]
+fn a_search_writes_settings_that_a_scenario_takes() {
+    let scenario =
+        "duration = '4s'\nwarmup = '1s'\ntraffic.rate = '2x'\n[[service]]\nname = 'main'\nworkers = 4\ntime = '10ms'\n";
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(file.path(), scenario).unwrap();
+    let path = file.path().display().to_string();
+
+    let mut search = dagor(&format!("simulate {path} --search 6 --controllers codel --seeds 1 --json"));
+    let output = search.assert().success().get_output().clone();
+    let tuned: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((tuned[0]["controller"].as_str(), tuned[0]["tries"].as_u64()), (Some("codel"), Some(6)));
+    assert!(number(&tuned, "/0/best") > number(&tuned, "/0/authors"), "{tuned}");
+
+    let said = String::from_utf8(output.stderr).unwrap();
+    let settings = said.lines().find(|line| line.starts_with("{ kind = ")).unwrap();
+    std::fs::write(file.path(), format!("controllers = [{settings}]\n{scenario}")).unwrap();
+    let said = stderr_of(&mut dagor(&format!("simulate {path} --quick")), 0);
+    assert!(said.contains("codel"), "{said}");
+
+    let said = stderr_of(&mut dagor(&format!("simulate {path} --search 6 --controllers code1")), 2);
+    assert!(said.contains("there is no `code1`") && said.contains("rajomon"), "{said}");
+}
+
+#[test]
 fn a_gateway_does_not_listen_where_other_machines_could_log_in() {
     for line in ["serve --listen 0.0.0.0:7400", "gateway --service main=127.0.0.1:1 --push 0.0.0.0:7402"] {
         let said = stderr_of(&mut dagor(line), 2);
