@@ -38,7 +38,7 @@ use super::{
 
 /// The backlog that is allowed when the rates explain it: so many standard deviations of what chance does to it between
 /// two corrections, so that the places hardly ever run dry.
-const TIGHT_DEVIATIONS: f64 = 1.5;
+const TIGHT_DEVIATIONS: f64 = 1.8;
 /// In how many seconds, or requests if that takes longer, such a backlog has to go.
 const TIGHT_SECONDS: f64 = 0.25;
 const TIGHT_REQUESTS_TO_GO: f64 = 30.0;
