@@ -18,7 +18,7 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dagor::{
-    admission::{Cut, Gate, GateSettings, Level, Passage, PriorityKey, Value},
+    admission::{Cost, Cut, Gate, GateSettings, Level, Passage, PriorityKey, Value},
     clock::{Clock, Timestamp, unix_millis},
     gateway::{
         Gateway, GatewayConfig, PolicySource,
@@ -131,6 +131,7 @@ fn request(policy: &Arc<Policy>, clock: &Clock) -> ClientRequest {
         // As long as the benchmark may take.
         deadline: clock.now() + Duration::from_secs(3600),
         oldest_unsettled_of_business: 1,
+        cost: Cost::ONE,
         payload: Bytes::from_static(&[7; 64]),
         table,
     }

@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        admission::{Level, PriorityKey, Upstream},
+        admission::{Cost, Level, PriorityKey, Upstream},
         gateway::{PolicySource, connection::Connection, request::Table},
         id::{BusinessCode, Epoch, MessageId, OutboxId},
         request::{Admitted, Failure},
@@ -191,6 +191,7 @@ mod tests {
             unix_ms: 0,
             deadline: NOW + Duration::from_secs(1),
             oldest_unsettled_of_business: 0,
+            cost: Cost::ONE,
             payload: bytes::Bytes::new(),
             table: Arc::new(table),
         };

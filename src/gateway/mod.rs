@@ -13,6 +13,7 @@
 pub mod balance;
 pub mod config;
 pub mod connection;
+pub mod costs;
 pub mod counters;
 pub mod cuts;
 pub mod deadline;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::connection::Connection;
 use crate::{
+    admission::Cost,
     clock::Timestamp,
     id::{BusinessCode, MessageId},
     layer::Placed,
@@ -43,6 +44,8 @@ pub struct ClientRequest {
     pub deadline: Timestamp,
     /// The client's lowest unsettled id of this business.
     pub oldest_unsettled_of_business: u64,
+    /// What it is expected to cost.
+    pub cost: Cost,
     /// A slice of what was read.
     pub payload: Bytes,
     /// The policy that it was resolved by.
@@ -56,6 +59,10 @@ impl Timed for ClientRequest {
 
     fn deadline(&self) -> Timestamp {
         self.deadline
+    }
+
+    fn cost(&self) -> Cost {
+        self.cost
     }
 }
 

@@ -17,6 +17,7 @@ use tower_service::Service;
 use super::{
     Gateway,
     connection::{Connection, Ending},
+    costs::Costs,
     counters::Counters,
     deadline::Deadlines,
     dispatch::{Dispatch, InstanceHandle},
@@ -29,6 +30,7 @@ use super::{
 use crate::{
     admission::Backlog,
     clock::{Clock, Timestamp},
+    id::BusinessCode,
     layer::{self, heartbeat::Heartbeats},
     policy::table::ServiceAddresses,
     wire::Reason,
@@ -58,6 +60,8 @@ pub struct Worker {
     pub counters: Counters,
     /// What its clients were served.
     pub usage: Usage,
+    /// What requests cost.
+    pub costs: Costs,
     /// Where requests are told that are in the sample, if there is one.
     pub sample: Option<Sample>,
     /// Clients refused at the door that still read why.
@@ -80,7 +84,9 @@ impl Worker {
     pub fn new(index: usize, gateway: Arc<Gateway>) -> Arc<Self> {
         let table = gateway.table();
         let counters = Counters::default();
-        counters.know(table.policy.businesses.iter().map(|business| business.code));
+        counters.know(codes(&table));
+        let costs = Costs::default();
+        costs.know(codes(&table));
         let sample = gateway.sample.get().map(Sample::another);
         Arc::new(Self {
             index,
@@ -89,6 +95,7 @@ impl Worker {
             deadlines: Deadlines::default(),
             heartbeats: Heartbeats::new(),
             counters,
+            costs,
             usage: Usage::default(),
             sample,
             farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
@@ -153,7 +160,8 @@ impl Worker {
     /// Puts another policy in force. The queues follow within a [`TICK`], on the worker's own thread, so that nothing
     /// comes between a look at a link's grants and the places.
     pub fn set_table(&self, table: Table) {
-        self.counters.know(table.policy.businesses.iter().map(|business| business.code));
+        self.counters.know(codes(&table));
+        self.costs.know(codes(&table));
         self.table.store(Arc::new(table));
         self.table_is_new.store(true, Ordering::Release);
     }
@@ -214,6 +222,11 @@ impl Worker {
             self.heartbeats.scan(now, tolerance, |silent| silent.end(Ending::Close(Reason::HeartbeatLost)));
         }
     }
+}
+
+/// The codes of all businesses, in order.
+fn codes(table: &Table) -> impl Iterator<Item = BusinessCode> {
+    table.policy.businesses.iter().map(|business| business.code)
 }
 
 /// The part of one instance's queue on one worker in what the policy allows a service: how many may wait, and how many may

@@ -182,6 +182,7 @@ impl Session {
             unix_ms: batch.unix_ms,
             deadline: batch.now + timeout.min(MAX_TIMEOUT),
             oldest_unsettled_of_business: message.oldest_unsettled_of_business,
+            cost: self.worker.costs.cost(business),
             payload: message.payload,
             table: batch.table.clone(),
         }))

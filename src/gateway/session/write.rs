@@ -41,6 +41,10 @@ impl Session {
             Ok(answer) => {
                 self.ended(id, business, arrived, Outcome::Replied);
                 self.served(cost, now);
+                // A service that does not tell its handlers' time says zero.
+                if answer.handler_us > 0 {
+                    self.worker.costs.observe(business, Duration::from_micros(answer.handler_us.into()));
+                }
                 if !done.no_reply_wanted {
                     let reply = pb::Reply { payload: answer.payload, ..pb::Reply::default() };
                     put_reply(id, business, &reply, scratch);
