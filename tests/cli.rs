@@ -67,6 +67,30 @@ fn a_sound_policy_is_shown_and_a_faulty_one_is_a_usage_error_with_its_place() {
 }
 
 #[test]
+fn a_search_writes_settings_that_a_scenario_takes() {
+    let scenario =
+        "duration = '4s'\nwarmup = '1s'\ntraffic.rate = '2x'\n[[service]]\nname = 'main'\nworkers = 4\ntime = '10ms'\n";
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(file.path(), scenario).unwrap();
+    let path = file.path().display().to_string();
+
+    let mut search = dagor(&format!("simulate {path} --search 6 --controllers codel --seeds 1 --json"));
+    let output = search.assert().success().get_output().clone();
+    let tuned: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((tuned[0]["controller"].as_str(), tuned[0]["tries"].as_u64()), (Some("codel"), Some(6)));
+    assert!(number(&tuned, "/0/best") > number(&tuned, "/0/authors"), "{tuned}");
+
+    let said = String::from_utf8(output.stderr).unwrap();
+    let settings = said.lines().find(|line| line.starts_with("{ kind = ")).unwrap();
+    std::fs::write(file.path(), format!("controllers = [{settings}]\n{scenario}")).unwrap();
+    let said = stderr_of(&mut dagor(&format!("simulate {path} --quick")), 0);
+    assert!(said.contains("codel"), "{said}");
+
+    let said = stderr_of(&mut dagor(&format!("simulate {path} --search 6 --controllers code1")), 2);
+    assert!(said.contains("there is no `code1`") && said.contains("rajomon"), "{said}");
+}
+
+#[test]
 fn a_gateway_does_not_listen_where_other_machines_could_log_in() {
     for line in ["serve --listen 0.0.0.0:7400", "gateway --service main=127.0.0.1:1 --push 0.0.0.0:7402"] {
         let said = stderr_of(&mut dagor(line), 2);
@@ -166,4 +190,25 @@ fn an_answer_after_the_timeout_is_late() {
     let report = load(fake::start(service), "--rate 200 --duration 1s --mix payment=1 --timeout 50ms");
     assert_eq!(number(&report, "/total/late"), number(&report, "/total/offered"), "{report}");
     assert_eq!(number(&report, "/total/in_time_percent"), 0.0);
+}
+
+const SCENARIO: &str = "duration = \"1s\"\n[traffic]\nrate = \"2x\"\n[[service]]\nname = \"main\"\ntime = \"10ms\"\n";
+
+#[test]
+fn simulate_writes_the_same_page_for_the_same_seed_and_complains_before_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(path("step.toml"), SCENARIO).unwrap();
+    let pages = ["one.html", "two.html"].map(|name| {
+        // What is longer than the new page must not show through behind it.
+        std::fs::write(path(name), "x".repeat(1 << 20)).unwrap();
+        stderr_of(&mut dagor(&format!("simulate {} --seed 3 --quick --html {}", path("step.toml"), path(name))), 0);
+        std::fs::read_to_string(path(name)).unwrap()
+    });
+    assert!(pages[0].starts_with("<!DOCTYPE html>") && pages[0].trim_end().ends_with("</html>"));
+    assert!(pages[0].contains("--seed 3 --quick") && pages[0] == pages[1]);
+
+    let nowhere = format!("simulate {} --quick --html {}/no/page.html", path("step.toml"), path(""));
+    let said = stderr_of(&mut dagor(&nowhere), 2);
+    assert!(said.contains("--html") && !said.contains("goodput"), "{said}");
 }

@@ -48,6 +48,8 @@ fn describe() {
     describe_counter!("dagor_gate_admitted_total", "Requests let through, by gate");
     describe_counter!("dagor_gate_refused_total", "Requests refused, by gate");
     describe_counter!("dagor_gate_would_refuse_total", "Requests that a dry run let through only because it is one");
+    describe_counter!("dagor_gate_shared_total", "Requests let through above the cut by a minimum share, by gate");
+    describe_gauge!("dagor_gate_capacity_per_second", "Requests completed per second while all places were taken");
     describe_counter!("dagor_gate_windows_total", "Windows closed, by gate");
     describe_counter!("dagor_sample_written_total", "Requests told to the sample's file");
     describe_counter!("dagor_sample_dropped_total", "Requests missing in the sample: slow disk, or its size limit");
@@ -107,10 +109,12 @@ fn record_requests(gateway: &Gateway) {
 }
 
 fn record_sample(gateway: &Gateway) {
-    let Some(sample) = gateway.sample.get() else { return };
-    let summary = sample.summary();
-    counter!("dagor_sample_written_total").absolute(summary.written);
-    counter!("dagor_sample_dropped_total").absolute(summary.dropped);
+    let (written, dropped) = gateway.sample.get().map_or((0, 0), |sample| {
+        let summary = sample.summary();
+        (summary.written, summary.dropped)
+    });
+    counter!("dagor_sample_written_total").absolute(written);
+    counter!("dagor_sample_dropped_total").absolute(dropped);
 }
 
 fn record_services(gateway: &Gateway) {
@@ -136,6 +140,8 @@ fn record_gate(gate: &str, snapshot: &GateSnapshot) {
     counter!("dagor_gate_admitted_total", "gate" => name()).absolute(snapshot.admitted_total);
     counter!("dagor_gate_refused_total", "gate" => name()).absolute(snapshot.refused_total);
     counter!("dagor_gate_would_refuse_total", "gate" => name()).absolute(snapshot.would_refuse_total);
+    counter!("dagor_gate_shared_total", "gate" => name()).absolute(snapshot.shared_total);
+    gauge!("dagor_gate_capacity_per_second", "gate" => name()).set(snapshot.capacity_per_second.unwrap_or(f64::NAN));
     counter!("dagor_gate_windows_total", "gate" => name()).absolute(snapshot.windows);
 }
 

@@ -44,6 +44,7 @@ struct GateState {
     admitted_total: u64,
     refused_total: u64,
     would_refuse_total: u64,
+    shared_total: u64,
 }
 
 impl Status {
@@ -89,6 +90,7 @@ impl GateState {
             admitted_total: snapshot.admitted_total,
             refused_total: snapshot.refused_total,
             would_refuse_total: snapshot.would_refuse_total,
+            shared_total: snapshot.shared_total,
         }
     }
 }

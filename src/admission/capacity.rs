@@ -6,7 +6,8 @@
 //! ([`LevelRates`]); and the *backlog*, the cost of what waits and is still wanted. What waits above the cut is not
 //! counted: the queue is ordered by importance, so it only fills gaps.
 //!
-//! **Decision.** What the next window may let in: μ − (backlog − allowed) / time. The cut is the point of the scale at
+//! **Decision.** What the next window may let in: μ − (backlog − allowed) / time, where the backlog is the part of it that
+//! will still be below the new cut. The cut is the point of the scale at
 //! which the rates sum up to that, down to a part of the marginal level, which the grain spreads over its requests: no
 //! coin is thrown, so a task's calls fare alike and a retry cannot draw again.
 //!
@@ -37,7 +38,7 @@ use super::{
 
 /// The backlog that is allowed when the rates explain it: so many standard deviations of what chance does to it between
 /// two corrections, so that the places hardly ever run dry.
-const TIGHT_DEVIATIONS: f64 = 1.2;
+const TIGHT_DEVIATIONS: f64 = 1.8;
 /// In how many seconds, or requests if that takes longer, such a backlog has to go.
 const TIGHT_SECONDS: f64 = 0.25;
 const TIGHT_REQUESTS_TO_GO: f64 = 30.0;
@@ -49,8 +50,6 @@ const WIDE_REQUESTS: f64 = 30.0;
 const WIDE_SECONDS: f64 = 2.0;
 /// So many standard deviations of the rates above the capacity are full evidence of overload.
 const EVIDENT: f64 = 3.0;
-/// What waits stays in line up to so much of what fits: more than a cut trembles by.
-const KEPT: f64 = 1.1;
 /// The first stretch of a model that leaves places free, and the largest.
 const FIRST_STRETCH: f64 = 0.05;
 const LARGEST_STRETCH: f64 = 0.5;
@@ -99,9 +98,8 @@ impl Controller for CapacityTracker {
         let Some(capacity) = stats.throughput.per_second() else { return Decision::plain(Cut::OPEN) };
         let wanted = self.wanted(capacity, stats);
         let Division { cut, floors } = self.rates.divide(wanted, capacity, stats.shares);
-        let keep = self.rates.divide(wanted.max(capacity) * KEPT, capacity, stats.shares).cut.max(cut);
         let cut = if stats.frozen { cut.min(stats.cut) } else { cut };
-        Decision { cut, keep, floors }
+        Decision { cut, floors }
     }
 }
 
@@ -123,7 +121,10 @@ impl CapacityTracker {
             target.max(TIGHT_DEVIATIONS * deviation),
         );
         let base = if stats.throughput.is_stalled() { 0.0 } else { capacity };
-        ((base + (allowed - stats.backlog.wanted) / seconds) * self.stretch.factor).max(0.0)
+        // A stricter cut leaves a part of the backlog behind: about as much as of the rate that has brought it.
+        let brought = self.rates.below(stats.cut).max(capacity);
+        let wanted = (base + allowed / seconds) / (1.0 + stats.backlog.wanted / (brought * seconds));
+        wanted * self.stretch.factor
     }
 
     /// How sure it is that more arrives than can be done, 0 to 1.

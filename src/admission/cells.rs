@@ -137,8 +137,8 @@ impl Sums {
 }
 
 /// The sums of each worker at the last reading, to know what happened since.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Seen(Vec<Sums>);
+#[derive(Clone, Debug)]
+pub(super) struct Seen(Box<[Sums]>);
 
 /// What all workers counted in a period.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -166,10 +166,14 @@ impl Period {
 const LIMITED: f64 = 0.1;
 
 impl Seen {
+    /// Nothing was read yet of so many workers.
+    pub(super) fn new(workers: usize) -> Self {
+        Self(vec![Sums::default(); workers].into_boxed_slice())
+    }
+
     /// Ends the period.
     pub(super) fn remember(&mut self, shards: &[Shard]) {
-        self.0.clear();
-        self.0.extend(shards.iter().map(Sums::of));
+        self.0.iter_mut().zip(shards).for_each(|(seen, shard)| *seen = Sums::of(shard));
     }
 
     /// How many left the queues since the last reading.
@@ -202,8 +206,7 @@ impl Seen {
     }
 
     fn since<'a>(&'a self, shards: &'a [Shard]) -> impl Iterator<Item = Sums> + 'a {
-        let seen = self.0.iter().copied().chain(std::iter::repeat(Sums::default()));
-        shards.iter().zip(seen).map(|(shard, seen)| Sums::of(shard).since(seen))
+        shards.iter().zip(&self.0).map(|(shard, seen)| Sums::of(shard).since(*seen))
     }
 }
 
@@ -381,7 +384,7 @@ mod tests {
         shard[0].samples.store(u32::MAX, Relaxed);
         shard[0].queuing_nanos.store(u64::MAX, Relaxed);
         shard[0].costs[0].store(u64::MAX, Relaxed);
-        let (mut tally, mut seen) = (Tally::new(), Seen::default());
+        let (mut tally, mut seen) = (Tally::new(), Seen::new(1));
         tally.start_from(shard.iter());
         seen.remember(&shard);
         for _ in 0..3 {
@@ -398,7 +401,7 @@ mod tests {
     fn absurd_ages_do_not_add_up_to_a_small_one() {
         let shard = [Shard::new()];
         (0..2000).for_each(|_| shard[0].sample(Duration::MAX));
-        assert_eq!(Seen::default().period(&shard, Duration::from_secs(1)).queuing, LONGEST_AGE * 2000);
+        assert_eq!(Seen::new(1).period(&shard, Duration::from_secs(1)).queuing, LONGEST_AGE * 2000);
     }
 
     #[test]
@@ -407,7 +410,7 @@ mod tests {
         shards[0].limited(Duration::from_millis(500));
         shards[0].complete(Cost::from_units(90.0), true);
         shards[1].complete(Cost::from_units(10.0), false);
-        let period = Seen::default().period(&shards, Duration::from_secs(1));
+        let period = Seen::new(2).period(&shards, Duration::from_secs(1));
         assert_eq!((period.cost, period.completed), (100.0, 2));
         assert!((period.limited_seconds - 0.45).abs() < 1e-9);
         assert!((period.limited_cost / period.limited_seconds - (90.0 / 0.5 + 10.0)).abs() < 1e-9);
@@ -417,7 +420,7 @@ mod tests {
     fn a_standstill_is_seen_as_one() {
         let shards = [Shard::new(), Shard::new()];
         shards.iter().for_each(|shard| shard.limited(Duration::from_millis(100)));
-        let period = Seen::default().period(&shards, Duration::from_millis(100));
+        let period = Seen::new(2).period(&shards, Duration::from_millis(100));
         assert_eq!((period.limited_cost, period.limited_seconds), (0.0, 0.1));
     }
 }

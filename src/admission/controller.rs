@@ -80,9 +80,6 @@ fn total(counts: &[u32]) -> u64 {
 pub struct Decision {
     /// What is below it is let in.
     pub cut: Cut,
-    /// What waits already stays in line below this one, which is never stricter than the cut: a cut trembles, and what was
-    /// let in for good reason should not be turned away for the trembling.
-    pub keep: Cut,
     /// Up to which value each business priority passes above the cut, by its minimum share; zero for none.
     pub floors: Floors,
 }
@@ -93,7 +90,7 @@ pub type Floors = [u32; PRIORITIES];
 impl Decision {
     /// A cut for all that arrives and all that waits.
     pub const fn plain(cut: Cut) -> Self {
-        Self { cut, keep: cut, floors: [0; PRIORITIES] }
+        Self { cut, floors: [0; PRIORITIES] }
     }
 }
 

@@ -68,8 +68,9 @@ const UNIT: Duration = Duration::from_millis(10);
 const WEIGHT: f64 = 1.0 / 256.0;
 /// A class is known from so many samples on; until then it costs what all cost in the mean.
 const ENOUGH: u32 = 32;
-/// More than this is no evidence of work but of something that hangs.
-const LONGEST: Duration = Duration::from_secs(3600);
+/// A sample counts for no more than so many times the mean that is known: what took longer hung, or was paused together
+/// with everything else, and a pause must not make requests dear for minutes.
+const OUTLIER: f64 = 8.0;
 
 impl CostBook {
     /// A book for classes numbered from 0 to `classes` − 1.
@@ -79,7 +80,7 @@ impl CostBook {
 
     /// Work on a request of this class took so long. A class that the book has no entry for counts for the mean of all.
     pub fn observe(&mut self, class: usize, work: Duration) {
-        let seconds = work.min(LONGEST).as_secs_f64();
+        let seconds = work.as_secs_f64();
         self.all.add(seconds);
         if let Some(mean) = self.classes.get_mut(class) {
             mean.add(seconds);
@@ -97,6 +98,7 @@ impl Mean {
     fn add(&mut self, seconds: f64) {
         self.samples = self.samples.saturating_add(1);
         let weight = (1.0 / f64::from(self.samples)).max(WEIGHT);
+        let seconds = if self.samples > ENOUGH { seconds.min(OUTLIER * self.seconds) } else { seconds };
         self.seconds += weight * (seconds - self.seconds);
     }
 }
@@ -137,11 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn one_request_that_hangs_hardly_moves_a_mean() {
+    fn requests_that_hang_hardly_move_a_mean() {
         let mut book = CostBook::new(1);
         (0..1000).for_each(|_| book.observe(0, MILLI * 10));
         let before = book.cost(0).units();
-        book.observe(0, MILLI * 500);
+        (0..8).for_each(|_| book.observe(0, MILLI * 10_000));
         assert!(book.cost(0).units() < before * 1.25);
     }
 }

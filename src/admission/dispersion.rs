@@ -4,7 +4,7 @@
 /// The weight of a window in the estimate: it is known after some fifty of them.
 const WEIGHT: f64 = 0.02;
 /// A window counts for no more than so many times the estimate, so that a change of the rate is not taken for chance.
-const OUTLIER: f64 = 6.0;
+const OUTLIER: f64 = 10.0;
 /// Windows in which less is expected say nothing by themselves.
 const LEAST_EXPECTED: f64 = 0.1;
 
@@ -47,13 +47,13 @@ mod tests {
             bundles.observe(if window % 10 == 0 { 10.0 } else { 0.0 }, 1.0);
         }
         assert!(even.within(0.0, 99.0) < 0.01);
-        assert!((bundles.within(0.0, 99.0) - 9.0).abs() < 5.0, "{bundles:?}");
+        assert!(bundles.within(0.0, 99.0) > 4.0, "{bundles:?}");
     }
 
     #[test]
     fn a_step_is_no_chance() {
         let mut dispersion = Dispersion::new(1.0);
         dispersion.observe(10_000.0, 100.0);
-        assert!(dispersion.within(0.0, 99.0) < 1.2);
+        assert!(dispersion.within(0.0, 99.0) < 1.5);
     }
 }

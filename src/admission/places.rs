@@ -125,7 +125,7 @@ impl<T> Places<T> {
     /// than the gate's patience. To be called about every 10 ms, with [`Places::grant`] after it; tells the gate how long
     /// all places were taken.
     pub fn expire(&mut self, now: Timestamp, gate: &Gate, shard: usize) -> Vec<(Left<T>, Cause)> {
-        let out = self.line.review(now, gate.effective_cut(), gate.mercy());
+        let out = self.line.review(now, gate.effective_cut(), gate.patience());
         out.iter().for_each(|(left, _)| gate.sample(shard, now.since(left.ticket.arrived)));
         self.line.observe(now);
         self.note_limit(now, gate, shard);
@@ -140,7 +140,7 @@ impl<T> Places<T> {
     pub fn take_all(&mut self, now: Timestamp, gate: &Gate, shard: usize) -> Vec<Left<T>> {
         let all: Vec<_> = std::iter::from_fn(|| self.line.take_next(now)).collect();
         all.iter().for_each(|left| gate.sample(shard, now.since(left.ticket.arrived)));
-        self.line.review(now, gate.effective_cut(), gate.mercy());
+        self.line.review(now, gate.effective_cut(), gate.patience());
         self.line.observe(now);
         all
     }

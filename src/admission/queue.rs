@@ -165,10 +165,10 @@ impl<T> Line<T> {
     }
 
     /// Takes out what must not wait any longer: what is past its deadline, and what has waited for longer than the
-    /// `patience` (or half of its time, if that is less) and lies above the cut `keep`: that is served only while nothing
-    /// better is there, and should rather learn soon. Everybody else is served in turn with the best after so long. Notes
-    /// how much of what stays `cut` admits. To be called every few milliseconds.
-    pub fn review(&mut self, now: Timestamp, cut: Cut, (keep, patience): (Cut, Duration)) -> Vec<(Left<T>, Cause)> {
+    /// `patience` (or half of its time, if that is less) and lies above the cut: that is served only while nothing better
+    /// is there, and should rather learn soon. Everybody else is served in turn with the best after so long. To be called
+    /// every few milliseconds.
+    pub fn review(&mut self, now: Timestamp, cut: Cut, patience: Duration) -> Vec<(Left<T>, Cause)> {
         let mut out = Vec::new();
         (self.oldest, self.unwanted) = (None, 0);
         self.overdue.clear();
@@ -178,7 +178,7 @@ impl<T> Line<T> {
                 out.push((position, Cause::Expired));
                 continue;
             }
-            if has_waited && !ticket.is_below(keep) {
+            if has_waited && !ticket.is_below(cut) {
                 out.push((position, Cause::ServiceCut));
                 continue;
             }
@@ -327,11 +327,11 @@ mod tests {
             line.join(NOW + 50 * MILLI, later, item).unwrap();
         }
         let cut = Cut::below_index(6);
-        assert!(line.review(NOW + 99 * MILLI, cut, (cut, 100 * MILLI)).is_empty());
+        assert!(line.review(NOW + 99 * MILLI, cut, 100 * MILLI).is_empty());
         assert_eq!((line.backlog(NOW).cost, line.backlog(NOW).wanted), (11.0, 10.0));
-        let out = line.review(NOW + 100 * MILLI, cut, (cut, 100 * MILLI));
+        let out = line.review(NOW + 100 * MILLI, cut, 100 * MILLI);
         assert_eq!(out.iter().map(|(left, cause)| (left.item, *cause)).collect::<Vec<_>>(), [(7, Cause::ServiceCut)]);
-        assert_eq!(drained(line)[..5], [100, 101, 102, 5, 103]);
+        assert_eq!(drained(line)[..5], [100, 101, 5, 102, 103]);
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
         let mut line = Line::new(9);
         let shared = Ticket { level: Level::MOST_IMPORTANT, ..ticket(800) };
         line.join(NOW, shared, 1).unwrap();
-        assert!(line.review(NOW + 200 * MILLI, Cut::below_index(6), (Cut::below_index(6), 100 * MILLI)).is_empty());
+        assert!(line.review(NOW + 200 * MILLI, Cut::below_index(6), 100 * MILLI).is_empty());
     }
 
     #[test]
@@ -348,11 +348,11 @@ mod tests {
         let later = Ticket { arrived: NOW + MILLI, ..within(1, 30 * MILLI) };
         line.join(NOW, within(0, 10 * MILLI), 0).unwrap();
         line.join(NOW, later, 1).unwrap();
-        assert_eq!(line.review(NOW + MILLI, Cut::OPEN, (Cut::OPEN, 400 * MILLI)).len(), 0);
+        assert_eq!(line.review(NOW + MILLI, Cut::OPEN, 400 * MILLI).len(), 0);
         assert_eq!(line.oldest(), Some(NOW));
-        assert_eq!(line.review(NOW + 10 * MILLI, Cut::OPEN, (Cut::OPEN, 400 * MILLI)).len(), 1);
+        assert_eq!(line.review(NOW + 10 * MILLI, Cut::OPEN, 400 * MILLI).len(), 1);
         assert_eq!(line.oldest(), Some(NOW + MILLI));
-        assert_eq!(line.review(NOW + 30 * MILLI, Cut::OPEN, (Cut::OPEN, 400 * MILLI)).len(), 1);
+        assert_eq!(line.review(NOW + 30 * MILLI, Cut::OPEN, 400 * MILLI).len(), 1);
         assert_eq!(line.oldest(), None);
     }
 
@@ -362,10 +362,10 @@ mod tests {
         for (item, millis) in [(0, 30), (1, 10), (2, 20)] {
             line.join(NOW, within(item as usize, MILLI * millis), item).unwrap();
         }
-        assert!(line.review(NOW + MILLI * 9, Cut::OPEN, (Cut::OPEN, 400 * MILLI)).is_empty());
+        assert!(line.review(NOW + MILLI * 9, Cut::OPEN, 400 * MILLI).is_empty());
         let items = |left: Vec<(Left<u32>, Cause)>| left.into_iter().map(|(left, _)| left.item).collect::<Vec<_>>();
-        assert_eq!(items(line.review(NOW + MILLI * 20, Cut::OPEN, (Cut::OPEN, 400 * MILLI))), [1, 2]);
-        assert_eq!(items(line.review(NOW + MILLI * 30, Cut::OPEN, (Cut::OPEN, 400 * MILLI))), [0]);
+        assert_eq!(items(line.review(NOW + MILLI * 20, Cut::OPEN, 400 * MILLI)), [1, 2]);
+        assert_eq!(items(line.review(NOW + MILLI * 30, Cut::OPEN, 400 * MILLI)), [0]);
         assert!(line.is_empty());
     }
 

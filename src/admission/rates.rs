@@ -35,10 +35,11 @@ pub struct LevelRates {
     costs: Box<[f32]>,
     /// The time that these are of, decayed alike.
     seconds: f64,
-    /// Requests per second, decayed alike, below and above the cut.
-    memory: Halves,
+    /// How many requests these were, decayed alike.
+    requests: f64,
+    /// What arrived of late, and what should have by the memory.
     fresh: Halves,
-    fresh_seconds: f64,
+    expected: Halves,
     /// Of the arrivals below the cut.
     dispersion: Dispersion,
 }
@@ -51,9 +52,10 @@ struct Halves {
 }
 
 impl Halves {
-    fn decay(&mut self, keep: f64) {
-        self.below *= keep;
-        self.above *= keep;
+    /// Fades, and takes on what came in a window.
+    fn add(&mut self, keep: f64, window: Self) {
+        self.below = self.below * keep + window.below;
+        self.above = self.above * keep + window.above;
     }
 }
 
@@ -73,9 +75,9 @@ impl LevelRates {
         Self {
             costs: vec![0.0; LEVELS].into_boxed_slice(),
             seconds: 0.0,
-            memory: Halves::default(),
+            requests: 0.0,
             fresh: Halves::default(),
-            fresh_seconds: 0.0,
+            expected: Halves::default(),
             dispersion: Dispersion::new(LEAST_DISPERSION),
         }
     }
@@ -85,23 +87,23 @@ impl LevelRates {
     pub fn observe(&mut self, offered: &[u32], costs: &[f64], elapsed: f64, cut: Cut) {
         let whole = cut.whole_levels().min(LEVELS);
         let count = |levels: &[u32]| levels.iter().map(|&count| f64::from(count)).sum::<f64>();
-        let window = Halves { below: count(&offered[..whole]), above: count(&offered[whole..]) };
-        let keep = (-elapsed / FRESH_SECONDS).exp();
-        self.fresh.decay(keep);
-        self.fresh.below += window.below;
-        self.fresh.above += window.above;
-        self.fresh_seconds = self.fresh_seconds * keep + elapsed;
-        let (below, above) = self.keep(elapsed);
-        if below == 0.0 {
-            (self.fresh, self.fresh_seconds, self.seconds) = (window, elapsed, 0.0);
-        } else {
-            self.dispersion.observe(window.below, self.memory.below / self.seconds * elapsed);
-            self.seconds *= below;
+        let arrived = Halves { below: count(&offered[..whole]), above: count(&offered[whole..]) };
+        let expected = self.expect(whole, elapsed);
+        let fade = (-elapsed / FRESH_SECONDS).exp();
+        self.fresh.add(fade, arrived);
+        self.expected.add(fade, expected);
+        match self.keep(elapsed) {
+            Some(keep) => {
+                self.dispersion.observe(arrived.below, expected.below);
+                self.decay(whole, keep);
+            }
+            None => {
+                self.costs.fill(0.0);
+                (self.seconds, self.requests, self.fresh, self.expected) = (0.0, 0.0, arrived, arrived);
+            }
         }
-        self.decay(whole, below, above);
         self.seconds += elapsed;
-        self.memory.below += window.below;
-        self.memory.above += window.above;
+        self.requests += arrived.below + arrived.above;
         self.add(offered, costs);
     }
 
@@ -110,9 +112,15 @@ impl LevelRates {
         self.rate(self.costs.iter().map(|&cost| f64::from(cost)).sum())
     }
 
+    /// Cost per second at the levels that a cut admits, whole or in part.
+    pub fn below(&self, cut: Cut) -> f64 {
+        let levels = (cut.whole_levels() + 1).min(LEVELS);
+        self.rate(self.costs[..levels].iter().map(|&cost| f64::from(cost)).sum())
+    }
+
     /// The requests that the rates are known from.
-    pub fn evidence(&self) -> f64 {
-        self.memory.below + self.memory.above
+    pub const fn evidence(&self) -> f64 {
+        self.requests
     }
 
     /// The variance of the arrivals below the cut over their mean.
@@ -183,35 +191,40 @@ impl LevelRates {
         if self.seconds > 0.0 { cost / self.seconds } else { 0.0 }
     }
 
-    /// How much of the memory stays, below and above the cut. Nothing stays when the fresh measure contradicts it.
-    fn keep(&mut self, elapsed: f64) -> (f64, f64) {
-        if self.seconds <= 0.0 {
-            return (0.0, 0.0);
-        }
-        let dispersion = self.dispersion();
-        let deviation = |fresh: f64, memory: f64| {
-            let expected = memory / self.seconds * self.fresh_seconds;
-            (fresh - expected) / (expected * dispersion + 1.0).sqrt()
-        };
-        let below = deviation(self.fresh.below, self.memory.below);
-        let above = deviation(self.fresh.above, self.memory.above);
-        if below.abs() > CHANGE || above > CHANGE {
-            return (0.0, 0.0);
-        }
-        let rate = self.evidence() / self.seconds;
-        let span = (REMEMBERED / rate.max(f64::MIN_POSITIVE)).clamp(SHORTEST_MEMORY, LONGEST_MEMORY);
-        let keep = (-elapsed / span).exp();
-        // Who stays away is missed for a while: relative to the time that is kept, the memory then even grows a little.
-        let held_back = above < -CHANGE;
-        (keep, if held_back { keep.max((-elapsed / FADING_SECONDS).exp()) } else { keep })
+    /// How many requests should arrive in a window, below so many whole levels and above.
+    fn expect(&self, whole: usize, elapsed: f64) -> Halves {
+        let sum = |costs: &[f32]| costs.iter().map(|&cost| f64::from(cost)).sum::<f64>();
+        let (below, above) = (sum(&self.costs[..whole]), sum(&self.costs[whole..]));
+        let per_cost = if below + above > 0.0 { self.requests / (below + above) } else { 0.0 };
+        Halves { below: self.rate(below) * per_cost * elapsed, above: self.rate(above) * per_cost * elapsed }
     }
 
-    fn decay(&mut self, whole: usize, below: f64, above: f64) {
-        self.memory.below *= below;
-        self.memory.above *= above;
+    /// How much of the memory stays, below and above the cut; nothing if what arrived of late contradicts it.
+    fn keep(&self, elapsed: f64) -> Option<Halves> {
+        if self.seconds <= 0.0 {
+            return None;
+        }
+        let dispersion = self.dispersion();
+        let deviation = |fresh: f64, expected: f64| (fresh - expected) / (expected * dispersion + 1.0).sqrt();
+        let below = deviation(self.fresh.below, self.expected.below);
+        let above = deviation(self.fresh.above, self.expected.above);
+        if below.abs() > CHANGE || above > CHANGE {
+            return None;
+        }
+        let rate = self.requests / self.seconds;
+        let span = (REMEMBERED / rate.max(f64::MIN_POSITIVE)).clamp(SHORTEST_MEMORY, LONGEST_MEMORY);
+        let keep = (-elapsed / span).exp();
+        // Who stays away is missed for a while.
+        let fading = if above < -CHANGE { (-elapsed / FADING_SECONDS).exp() } else { 0.0 };
+        Some(Halves { below: keep, above: keep.max(fading) })
+    }
+
+    fn decay(&mut self, whole: usize, keep: Halves) {
+        self.seconds *= keep.below;
+        self.requests *= keep.below;
         let (front, back) = self.costs.split_at_mut(whole);
-        front.iter_mut().for_each(|cost| *cost *= below as f32);
-        back.iter_mut().for_each(|cost| *cost *= above as f32);
+        front.iter_mut().for_each(|cost| *cost *= keep.below as f32);
+        back.iter_mut().for_each(|cost| *cost *= keep.above as f32);
     }
 
     fn add(&mut self, offered: &[u32], costs: &[f64]) {

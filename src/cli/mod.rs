@@ -12,6 +12,7 @@ pub mod gateway;
 mod listen;
 pub mod load;
 mod logging;
+mod page;
 pub mod policy;
 pub mod serve;
 pub mod simulate;

@@ -1,4 +1,4 @@
-//! `dagor simulate`: scenario files in, tables and JSON out.
+//! `dagor simulate`: scenario files in, tables, JSON and a page of plots out.
 
 use std::{
     fs,
@@ -10,7 +10,11 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{Error, at_least_one, policy};
+use super::{
+    Error, at_least_one,
+    page::{Page, quoted},
+    policy,
+};
 use crate::sim::{
     compare::{Job, compare},
     controllers::{self, Contender},
@@ -29,6 +33,7 @@ use crate::sim::{
   dagor simulate tests/scenarios --quick                    every scenario of a directory, one seed each
   dagor simulate step.toml --controllers dagor-v3,none      only these, whatever the file says
   dagor simulate step.toml --seeds 3 --json > report.json   three seeds, everything as JSON
+  dagor simulate tests/scenarios --html report.html         tables and plots in one file for a browser
   dagor simulate tests/scenarios --check                    exit code 1 if an expectation is missed
   dagor simulate tests/scenarios --search 40                the best settings of every controller, 40 tries for each
   dagor simulate step.toml --search 40 --controllers codel  of this one alone")]
@@ -58,6 +63,9 @@ pub struct Args {
     /// Write the whole report as one JSON object to standard output.
     #[arg(long)]
     json: bool,
+    /// Write the whole report with plots to this file, as one HTML page that needs nothing else.
+    #[arg(long, value_name = "FILE", conflicts_with = "search")]
+    html: Option<PathBuf>,
 }
 
 /// Runs the scenarios and prints what was found.
@@ -70,10 +78,14 @@ pub fn run(args: Args) -> Result<(), Error> {
         return search(&args, Plan { tries, seed: args.seed });
     }
     let jobs = args.jobs()?;
+    let page = args.html.as_deref().map(|file| Page::begin(file, args.command(), &jobs)).transpose()?;
     let bar = progress(jobs.iter().map(Job::runs).sum());
     let report = compare(&jobs, &|| bar.inc(1));
     bar.finish_and_clear();
     print(&table::render(&report), &report, args.json)?;
+    if let Some(page) = page {
+        page.finish(&report)?;
+    }
     let missed = report.scenarios.iter().flat_map(|scenario| &scenario.verdicts).filter(|verdict| !verdict.met).count();
     if args.check && missed > 0 {
         let plural = if missed == 1 { "" } else { "s" };
@@ -97,6 +109,18 @@ fn search(args: &Args, plan: Plan) -> Result<(), Error> {
 }
 
 impl Args {
+    /// A command that finds the same.
+    fn command(&self) -> String {
+        let mut words = vec!["dagor simulate".to_owned()];
+        words.extend(self.scenarios.iter().map(|path| quoted(&path.display().to_string())));
+        words.push(format!("--seed {}", self.seed));
+        words.extend(self.seeds.map(|seeds| format!("--seeds {seeds}")));
+        words.extend(self.quick.then(|| "--quick".to_owned()));
+        let controllers = self.controllers.join(",");
+        words.extend((!controllers.is_empty()).then(|| format!("--controllers {}", quoted(&controllers))));
+        words.join(" ")
+    }
+
     /// The controllers to be searched: names, because labels stand for settings of a file.
     fn searched(&self) -> Result<Vec<&str>, Error> {
         if self.controllers.is_empty() {

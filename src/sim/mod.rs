@@ -7,6 +7,7 @@ pub mod dagor;
 mod engine;
 pub mod front;
 pub mod guard;
+pub mod html;
 pub mod measure;
 mod queue;
 pub mod report;

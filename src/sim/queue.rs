@@ -97,9 +97,7 @@ impl Queue {
             }
             // Under an open cut everything that is in time is wanted.
             Order::ByLevel(line) => {
-                expired.extend(
-                    line.review(now, Cut::OPEN, (Cut::OPEN, Duration::MAX)).into_iter().map(|(left, _)| left.item),
-                );
+                expired.extend(line.review(now, Cut::OPEN, Duration::MAX).into_iter().map(|(left, _)| left.item));
             }
         }
         expired.iter().for_each(|call| self.left(call));

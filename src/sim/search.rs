@@ -1,6 +1,5 @@
 //! One search for every controller: the same budget, the same seed, the same steps, whichever controller it is. It only sees
-//! the ranges of settings and what a setting scores; it never does worse than the authors' settings, which are its first
-//! try.
+//! the ranges of settings and what a setting scores. The authors' settings are its first try, and only what beats them counts.
 //!
 //! Half of the budget looks everywhere: each range is cut into as many parts as there are tries, and each part is used once
 //! (a Latin hypercube). The other half starts from the best so far and moves some settings by a little, by more after a
@@ -21,15 +20,25 @@ pub struct Plan {
 /// What a search found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// The best settings; empty if nothing was better than what the authors have.
-    pub settings: toml::Table,
-    /// Their score.
-    pub score: f64,
+    /// The settings that were better than the authors', best first, a few at most.
+    pub better: Vec<Scored>,
     /// The score of the authors' settings.
     pub authors: f64,
     /// How many settings were tried.
     pub tries: usize,
 }
+
+/// Settings and what they scored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// The settings.
+    pub settings: toml::Table,
+    /// Their score.
+    pub score: f64,
+}
+
+/// How many settings are remembered. A score is luck in part, so that the first need not be the best.
+pub(super) const REMEMBERED: usize = 4;
 
 /// The radius of the first small steps, in parts of a range.
 const FIRST_RADIUS: f64 = 0.25;
@@ -44,7 +53,7 @@ const MOVED: f64 = 0.5;
 /// How likely a word or a flag is drawn anew in a small step, as they have no neighbours.
 const REDRAWN: f64 = 0.25;
 
-/// Finds the settings that `score` likes best; more is better, and no number is worst. `defaults` are the authors' settings.
+/// Looks for the settings that `score` likes best; more is better, and no number is worst. `defaults` are the authors' settings.
 ///
 /// # Errors
 ///
@@ -56,15 +65,15 @@ pub fn best<E>(
     score: impl FnMut(&toml::Table) -> Result<f64, E>,
 ) -> Result<Found, E> {
     let places = knobs.iter().map(|knob| defaults.get(knob.name).and_then(|value| knob.place(value)).unwrap_or(0.5));
-    let mut search = Search { knobs, score, best: places.collect(), found: None, chance: Chance::new(plan.seed, 0) };
-    let authors = search.authors()?;
-    if knobs.is_empty() {
-        return Ok(authors);
+    let (best, chance) = (places.collect(), Chance::new(plan.seed, 0));
+    let mut search = Search { knobs, score, best, found: Found { better: Vec::new(), authors: 0.0, tries: 1 }, chance };
+    search.found.authors = comparable((search.score)(&toml::Table::new())?);
+    if !knobs.is_empty() {
+        let tries = plan.tries.saturating_sub(1);
+        search.look_everywhere(tries / 2)?;
+        search.step(tries - tries / 2)?;
     }
-    let tries = plan.tries.saturating_sub(1);
-    search.look_everywhere(tries / 2)?;
-    search.step(tries - tries / 2)?;
-    Ok(search.found.unwrap_or(authors))
+    Ok(search.found)
 }
 
 struct Search<'k, F> {
@@ -72,30 +81,21 @@ struct Search<'k, F> {
     score: F,
     /// Where the best settings lie in their ranges.
     best: Vec<f64>,
-    found: Option<Found>,
+    found: Found,
     chance: Chance,
 }
 
 impl<E, F: FnMut(&toml::Table) -> Result<f64, E>> Search<'_, F> {
-    fn authors(&mut self) -> Result<Found, E> {
-        let settings = toml::Table::new();
-        let authors = comparable((self.score)(&settings)?);
-        let found = Found { settings, score: authors, authors, tries: 1 };
-        self.found = Some(found.clone());
-        Ok(found)
-    }
-
-    /// Tries settings; whether they are better than the best so far.
+    /// Tries settings; whether they are better than all before.
     fn gains(&mut self, places: Vec<f64>) -> Result<bool, E> {
         let settings = settings(self.knobs, &places);
         let score = comparable((self.score)(&settings)?);
-        let Some(found) = &mut self.found else { return Ok(false) };
-        found.tries += 1;
-        let gains = score > found.score;
+        self.found.tries += 1;
+        let gains = score > self.found.better.first().map_or(self.found.authors, |best| best.score);
         if gains {
-            (found.settings, found.score) = (settings, score);
             self.best = places;
         }
+        self.found.remember(Scored { settings, score });
         Ok(gains)
     }
 
@@ -134,6 +134,16 @@ impl<E, F: FnMut(&toml::Table) -> Result<f64, E>> Search<'_, F> {
             }
         }
         places
+    }
+}
+
+impl Found {
+    fn remember(&mut self, scored: Scored) {
+        let place = self.better.partition_point(|other| other.score >= scored.score);
+        if scored.score > self.authors && place < REMEMBERED {
+            self.better.insert(place, scored);
+            self.better.truncate(REMEMBERED);
+        }
     }
 }
 
@@ -176,16 +186,16 @@ mod tests {
     #[test]
     fn it_comes_near_the_top_from_far_away() {
         for seed in 0..5 {
-            let found = found(60, seed);
-            assert!(found.score > 0.98, "seed {seed}: {found:?}");
-            assert_eq!(found.settings["law"].as_str(), Some("clever"), "seed {seed}");
+            let best = found(60, seed).better.remove(0);
+            assert!(best.score > 0.98, "seed {seed}: {best:?}");
+            assert_eq!(best.settings["law"].as_str(), Some("clever"), "seed {seed}");
         }
     }
 
     #[test]
     fn the_same_seed_finds_the_same() {
         assert_eq!(found(30, 7), found(30, 7));
-        assert_ne!(found(30, 7).settings, found(30, 8).settings);
+        assert_ne!(found(30, 7).better, found(30, 8).better);
     }
 
     #[test]
@@ -202,24 +212,31 @@ mod tests {
     }
 
     #[test]
-    fn nothing_better_leaves_the_authors_settings() {
+    fn the_best_few_are_remembered_in_order() {
+        let found = found(60, 1);
+        assert_eq!(found.better.len(), REMEMBERED);
+        assert!(found.better.is_sorted_by(|one, other| one.score >= other.score));
+        assert!(found.better.iter().all(|scored| scored.score > found.authors));
+    }
+
+    #[test]
+    fn nothing_is_found_where_nothing_is_better() {
         let flat = |_: &toml::Table| Ok::<_, Infallible>(0.5);
         let Ok(found) = best(KNOBS, &defaults(), Plan { tries: 20, seed: 1 }, flat);
-        assert_eq!(found, Found { settings: toml::Table::new(), score: 0.5, authors: 0.5, tries: 20 });
+        assert_eq!(found, Found { better: Vec::new(), authors: 0.5, tries: 20 });
     }
 
     #[test]
     fn a_controller_without_settings_is_tried_once() {
         let Ok(found) = best(&[], &toml::Table::new(), Plan { tries: 50, seed: 1 }, |_| Ok::<_, Infallible>(0.4));
-        assert_eq!((found.tries, found.score), (1, 0.4));
+        assert_eq!(found, Found { better: Vec::new(), authors: 0.4, tries: 1 });
     }
 
     #[test]
     fn a_score_that_is_no_number_is_the_worst() {
         let broken = |settings: &toml::Table| Ok::<_, Infallible>(if settings.is_empty() { -3.0 } else { f64::NAN });
         let Ok(found) = best(KNOBS, &defaults(), Plan { tries: 10, seed: 1 }, broken);
-        assert_eq!(found.score, -3.0);
-        assert!(found.settings.is_empty());
+        assert_eq!((found.authors, found.better), (-3.0, Vec::new()));
     }
 
     #[test]

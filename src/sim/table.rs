@@ -65,7 +65,9 @@ pub fn render_tuned(tuned: &[Tuned]) -> String {
         format!("{{ kind = \"{}\"{} }}", tuned.controller, pairs.collect::<String>())
     });
     let settings = settings.collect::<Vec<_>>().join("\n");
-    format!("goodput with the authors' settings and with the best found, on fresh seeds\n{table}\n\n{settings}")
+    format!(
+        "goodput with the authors' settings and with the best found, on seeds that were used for nothing else\n{table}\n\n{settings}"
+    )
 }
 
 fn render_scenario(report: &ScenarioReport) -> String {

@@ -58,8 +58,6 @@ struct Cuts {
     /// only; together they fit one load.
     published: AtomicU64,
     own: AtomicU32,
-    /// Up to where a request that waits stays in line, by the own controller.
-    keep: AtomicU32,
     gateway: AtomicU32,
     manager: AtomicU32,
     /// Refuses nothing here: what lies above it, the instances behind this gate refuse.
@@ -133,7 +131,6 @@ impl Gate {
             cuts: Cuts {
                 published: AtomicU64::new(u64::MAX),
                 own: open(),
-                keep: open(),
                 gateway: open(),
                 manager: open(),
                 instances: open(),
@@ -142,7 +139,7 @@ impl Gate {
             },
             shards: (0..shards).map(|_| Shard::new()).collect(),
             own_cause,
-            state: Mutex::new(State::new(settings)),
+            state: Mutex::new(State::new(settings, shards)),
         }
     }
 
@@ -286,9 +283,8 @@ impl Gate {
         let Some(elapsed) = window.due(now, samples, settings) else { return };
         window.reopen(now);
         let window_ends = now + settings.window;
-        let Decision { cut, keep, floors } = state.close_window(elapsed, backlog, self);
+        let Decision { cut, floors } = state.close_window(elapsed, backlog, self);
         self.cuts.own.store(cut.bits(), Relaxed);
-        self.cuts.keep.store(keep.bits(), Relaxed);
         for (floor, published) in floors.into_iter().zip(&self.cuts.floors) {
             published.store(floor, Relaxed);
         }
@@ -296,15 +292,9 @@ impl Gate {
         self.publish(&state);
     }
 
-    /// Up to where a request that waits stays in line although the cut has passed it, and how long the others stay. In a
-    /// dry run all stay that the cuts of others admit.
-    pub fn mercy(&self) -> (Cut, Duration) {
-        let state = self.state();
-        let keep = match state.settings.mode {
-            GateMode::Enforce => load(&self.cuts.keep),
-            GateMode::DryRun => Cut::OPEN,
-        };
-        (keep.min(self.others()), state.settings.patience)
+    /// How long a request that the cut has left behind stays in the queue.
+    pub fn patience(&self) -> Duration {
+        self.state().settings.patience
     }
 
     /// The gate at this moment.

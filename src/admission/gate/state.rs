@@ -46,12 +46,12 @@ pub(super) struct Totals {
 }
 
 impl State {
-    pub(super) fn new(settings: GateSettings) -> Self {
+    pub(super) fn new(settings: GateSettings, shards: usize) -> Self {
         Self {
             controller: settings.controller.build(),
             settings,
             window: Window::default(),
-            seen: Seen::default(),
+            seen: Seen::new(shards),
             tally: Tally::new(),
             throughput: Throughput::default(),
             backlog: Backlog::default(),

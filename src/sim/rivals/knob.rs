@@ -91,9 +91,9 @@ impl Knob {
             Scale::Log => self.low * (self.high / self.low).powf(place),
         };
         match self.unit {
-            Unit::Number => toml::Value::Float(number),
+            Unit::Number => toml::Value::Float(short(number)),
             Unit::Whole => toml::Value::Integer(number.round() as i64),
-            Unit::Time => toml::Value::String(format!("{}us", (number * 1e6).round() as u64)),
+            Unit::Time => toml::Value::String(format!("{}us", short(number * 1e6).round() as u64)),
             Unit::Word(words) => {
                 let word = words.get(number as usize).or(words.last()).copied().unwrap_or_default();
                 toml::Value::String(word.to_owned())
@@ -118,6 +118,16 @@ impl Knob {
         };
         Some(place.clamp(0.0, 1.0))
     }
+}
+
+/// Three digits that count: people read them, and no setting needs more.
+fn short(number: f64) -> f64 {
+    if number == 0.0 {
+        return number;
+    }
+    // Divided by a whole power of ten, so that 0.0123 does not become 0.012300000000000002.
+    let scale = 10_f64.powf(2.0 - number.abs().log10().floor());
+    if scale >= 1.0 { (number * scale).round() / scale } else { (number * scale).round() * (1.0 / scale).round() }
 }
 
 #[cfg(test)]
@@ -147,6 +157,14 @@ mod tests {
     fn a_logarithmic_range_has_its_geometric_mean_in_the_middle() {
         assert_eq!(Knob::time("target", 1.0, 100.0).at(0.5), toml::Value::String("10000us".into()));
         assert_eq!(Knob::whole("count", 1.0, 100.0).at(0.5), toml::Value::Integer(10));
+    }
+
+    #[test]
+    fn three_digits_are_written() {
+        for (number, expected) in [(0.012345, 0.0123), (123_456.0, 123_000.0), (-1.0 / 3.0, -0.333), (9.999, 10.0)] {
+            assert_eq!(short(number), expected);
+        }
+        assert_eq!(short(0.0), 0.0);
     }
 
     #[test]
