@@ -234,7 +234,7 @@ time = "10ms"
 fn a_simulation_is_a_table_and_with_json_everything() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("too-much.toml"), TOO_MUCH).unwrap();
-    let said = stderr_of(&mut dagor("simulate").arg(directory.path()), 0);
+    let said = stderr_of(dagor("simulate").arg(directory.path()), 0);
     for text in ["too-much: Too much.", "2 seeds", "capacity", "MISSED  none: success_rate", "met     none: unfinished"]
     {
         assert!(said.contains(text), "{text} in {said}");
@@ -251,11 +251,11 @@ fn a_missed_expectation_fails_only_where_expectations_are_checked() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("too-much.toml");
     std::fs::write(&file, TOO_MUCH).unwrap();
-    let said = stderr_of(&mut dagor("simulate --check --quick").arg(&file), 1);
+    let said = stderr_of(dagor("simulate --check --quick").arg(&file), 1);
     assert!(said.contains("1 expectation missed"), "{said}");
-    let said = stderr_of(&mut dagor("simulate --quick --controllers capacity --check").arg(&file), 0);
+    let said = stderr_of(dagor("simulate --quick --controllers capacity --check").arg(&file), 0);
     assert!(!said.contains("none"), "what was not run is not judged: {said}");
-    let said = stderr_of(&mut dagor("simulate --controllers capaciti").arg(&file), 2);
+    let said = stderr_of(dagor("simulate --controllers capaciti").arg(&file), 2);
     assert!(said.contains("there is no `capaciti`"), "{said}");
 }
 
