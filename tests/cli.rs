@@ -39,7 +39,7 @@ fn number(report: &Value, pointer: &str) -> f64 {
 fn help_lists_the_commands_on_standard_output() {
     let output = dagor("--help").assert().success().get_output().clone();
     let help = String::from_utf8(output.stdout).unwrap();
-    for text in ["client", "echo", "gateway", "load", "policy", "serve", "Examples:", "Exit codes:"] {
+    for text in ["client", "echo", "gateway", "load", "policy", "serve", "simulate", "Examples:", "Exit codes:"] {
         assert!(help.contains(text), "{help}");
     }
 }
@@ -211,4 +211,56 @@ fn simulate_writes_the_same_page_for_the_same_seed_and_complains_before_it_runs(
     let nowhere = format!("simulate {} --quick --html {}/no/page.html", path("step.toml"), path(""));
     let said = stderr_of(&mut dagor(&nowhere), 2);
     assert!(said.contains("--html") && !said.contains("goodput"), "{said}");
+}
+
+/// A second of three times what a service can do, which of all controllers nobody expects to be served.
+const TOO_MUCH: &str = r#"
+description = "Too much."
+duration = "1s"
+seeds = 2
+controllers = ["capacity", "none"]
+expect = [
+  { controller = "none", metric = "success_rate", at_least = 0.99 },
+  { controller = "none", metric = "unfinished", at_most = 0 },
+]
+[traffic]
+rate = "3x"
+[[service]]
+name = "main"
+time = "10ms"
+"#;
+
+#[test]
+fn a_simulation_is_a_table_and_with_json_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("too-much.toml"), TOO_MUCH).unwrap();
+    let said = stderr_of(dagor("simulate").arg(directory.path()), 0);
+    for text in ["too-much: Too much.", "2 seeds", "capacity", "MISSED  none: success_rate", "met     none: unfinished"]
+    {
+        assert!(said.contains(text), "{text} in {said}");
+    }
+    let output = dagor("simulate --json --quick").arg(directory.path()).assert().success().get_output().clone();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report.pointer("/scenarios/0/seeds").unwrap(), &serde_json::json!([1]));
+    let optimum = number(&report, "/scenarios/0/points/0/outcomes/1/figures/optimum/mean");
+    assert!((0.25..0.45).contains(&optimum), "{optimum}");
+}
+
+#[test]
+fn a_missed_expectation_fails_only_where_expectations_are_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("too-much.toml");
+    std::fs::write(&file, TOO_MUCH).unwrap();
+    let said = stderr_of(dagor("simulate --check --quick").arg(&file), 1);
+    assert!(said.contains("1 expectation missed"), "{said}");
+    let said = stderr_of(dagor("simulate --quick --controllers capacity --check").arg(&file), 0);
+    assert!(!said.contains("none"), "what was not run is not judged: {said}");
+    let said = stderr_of(dagor("simulate --controllers capaciti").arg(&file), 2);
+    assert!(said.contains("there is no `capaciti`"), "{said}");
+}
+
+#[test]
+fn a_faulty_scenario_is_a_usage_error_with_its_place() {
+    let said = stderr_of(&mut dagor("simulate tests/data/scenario/circle.toml"), 2);
+    assert!(said.contains("circle.toml:2:8") && said.contains("docs/simulator.md"), "{said}");
 }
