@@ -1,23 +1,27 @@
-//! The search for the saturation: twice as many requests outstanding in each step, until that completes hardly more.
+//! The search for the saturation: twice as many requests outstanding in each step, until that twice completes hardly more.
+//! Once is not enough: with a handful outstanding it matters more where they happen to wait than how many they are.
 //! Decides from numbers alone.
 
 /// Outstanding requests in the first step.
 const FIRST: usize = 4;
 /// No step goes beyond this; a service that still grows here is fast enough.
 const LAST: usize = 4096;
-/// A step that completes less than this above the best so far is the last.
+/// A step that completes less than this above the best so far has not grown.
 const GROWTH: f64 = 1.05;
+/// So many steps in a row without growth are the end.
+const PATIENCE: u32 = 2;
 
 /// A search in progress.
 #[derive(Debug)]
 pub(super) struct Search {
     outstanding: usize,
     best: f64,
+    without_growth: u32,
 }
 
 impl Search {
     pub(super) fn new() -> Self {
-        Self { outstanding: FIRST, best: 0.0 }
+        Self { outstanding: FIRST, best: 0.0, without_growth: 0 }
     }
 
     /// How many requests the next step keeps outstanding.
@@ -36,7 +40,8 @@ impl Search {
         let grew = self.best == 0.0 || completed_per_s >= self.best * GROWTH;
         self.best = self.best.max(completed_per_s);
         self.outstanding *= 2;
-        grew && self.outstanding <= LAST
+        self.without_growth = if grew { 0 } else { self.without_growth + 1 };
+        self.without_growth < PATIENCE && self.outstanding <= LAST
     }
 }
 
@@ -52,12 +57,20 @@ mod tests {
 
     #[test]
     fn eight_workers_of_ten_milliseconds_saturate_at_eight_hundred() {
-        assert_eq!(search(|outstanding| outstanding.min(8) as f64 * 100.0), (800.0, 16));
+        assert_eq!(search(|outstanding| outstanding.min(8) as f64 * 100.0), (800.0, 32));
     }
 
     #[test]
     fn the_best_step_counts_when_the_service_collapses() {
-        assert_eq!(search(|outstanding| if outstanding > 8 { 10.0 } else { 400.0 }), (400.0, 8));
+        assert_eq!(search(|outstanding| if outstanding > 8 { 10.0 } else { 400.0 }), (400.0, 16));
+    }
+
+    #[test]
+    fn one_unlucky_step_is_not_the_end() {
+        assert_eq!(
+            search(|outstanding| if outstanding == 8 { 280.0 } else { outstanding.min(8) as f64 * 100.0 }).0,
+            800.0
+        );
     }
 
     #[test]
