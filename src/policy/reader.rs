@@ -260,7 +260,6 @@ pub(crate) fn read_text(value: &DeValue<'_>) -> Result<String, Mistake> {
     value.as_str().map(str::to_owned).ok_or_else(|| Mistake::expected("text", value))
 }
 
-#[cfg(feature = "cli")]
 fn read_number(value: &DeValue<'_>) -> Result<f64, Mistake> {
     let text = value.as_float().map(|number| number.as_str()).or_else(|| value.as_integer().map(|n| n.as_str()));
     let number = text.and_then(|text| text.replace('_', "").parse().ok()).filter(|number: &f64| number.is_finite());

@@ -87,10 +87,11 @@ fn headline(report: &ScenarioReport) -> String {
     let description = description.trim();
     let colon = if description.is_empty() { "" } else { ": " };
     let plural = if seeds.len() == 1 { "" } else { "s" };
-    format!(
-        "{name}{colon}{description}\n{duration_s} s ({warmup_s} s of warm-up), {} seed{plural}, saturation {saturation_per_s:.1}/s",
-        seeds.len()
-    )
+    // Where every business has a rate of its own, no common one saturates anything.
+    let saturation =
+        if *saturation_per_s < f64::MAX { format!(", saturation {saturation_per_s:.1}/s") } else { String::new() };
+    let seeds = seeds.len();
+    format!("{name}{colon}{description}\n{duration_s} s ({warmup_s} s of warm-up), {seeds} seed{plural}{saturation}")
 }
 
 fn figures(report: &ScenarioReport) -> Table {

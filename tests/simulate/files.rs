@@ -12,13 +12,13 @@ const MANUAL: &str = "docs/simulator.md";
 #[test]
 fn every_scenario_of_the_project_is_sound() {
     let mut count = 0;
-    for entry in fs::read_dir("tests/scenarios").unwrap() {
-        let path = entry.unwrap().path();
+    let entries = ["tests/scenarios", "tests/scenarios/untuned"].map(|folder| fs::read_dir(folder).unwrap());
+    for path in entries.into_iter().flatten().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
         let scenario = Scenario::load(&path).unwrap_or_else(|faults| panic!("{faults}"));
         assert!(!scenario.description.is_empty(), "{}", path.display());
         count += 1;
     }
-    assert!(count > 20, "{count}");
+    assert!(count > 40, "{count}");
 }
 
 /// Compares with a committed file. After a change there: `DAGOR_REGENERATE=1 cargo test --test simulate`.

@@ -187,12 +187,12 @@ fn facts(report: &ScenarioReport) -> String {
         [only] => format!("seed {only}"),
         [first, .., last] => format!("seeds {first} to {last}"),
     };
-    let mut facts = vec![
-        report.file.clone(),
-        format!("{} s, {} s of it warm-up", report.duration_s, report.warmup_s),
-        seeds,
-        format!("saturation {}", Unit::Rate.with_unit(report.saturation_per_s)),
-    ];
+    let mut facts =
+        vec![report.file.clone(), format!("{} s, {} s of it warm-up", report.duration_s, report.warmup_s), seeds];
+    // Where every business has a rate of its own, no common one saturates anything.
+    if report.saturation_per_s < f64::MAX {
+        facts.push(format!("saturation {}", Unit::Rate.with_unit(report.saturation_per_s)));
+    }
     if report.swept {
         let loads: Vec<_> = report.points.iter().map(|point| load_text(point.load)).collect();
         facts.push(format!("loads {}", loads.join(", ")));

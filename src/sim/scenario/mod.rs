@@ -1,7 +1,7 @@
 //! A scenario says everything about a run but its seed: what is simulated, what is compared, and what is expected of it.
 //! Two runs of one scenario with one seed are the same, bit for bit.
 //!
-//! A file is read strictly, all faults at once, as policy files are: [`read`] takes the keys out, [`check`] gives them
+//! A file is read strictly, all faults at once, as policy files are: `read` takes the keys out, `check` gives them
 //! their meaning.
 
 mod business;
