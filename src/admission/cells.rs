@@ -214,12 +214,12 @@ impl Seen {
 /// window, the gateway's own gate, the report to the manager.
 ///
 /// ```
-/// use dagor::admission::{Gate, GateSettings, Level, Tally, Value};
+/// use dagor::admission::{Cost, Gate, GateSettings, Level, Tally, Value};
 /// use dagor::clock::Timestamp;
 ///
 /// let gate = Gate::new(GateSettings::default(), 1);
 /// let level = Level::new(3, 40);
-/// gate.decide(0, Timestamp::ZERO, Value::new(level, 7)).unwrap();
+/// gate.decide(0, Timestamp::ZERO, Value::new(level, 7), Cost::ONE).unwrap();
 ///
 /// let mut tally = Tally::new();
 /// tally.read(&gate);
