@@ -86,7 +86,7 @@ impl LevelRates {
     /// business priority, `offered` the count by level.
     pub fn observe(&mut self, offered: &[u32], costs: &[f64], elapsed: f64, cut: Cut) {
         let whole = cut.whole_levels().min(LEVELS);
-        let count = |levels: &[u32]| levels.iter().map(|&count| f64::from(count)).sum::<f64>();
+        let count = |levels: &[u32]| levels.iter().map(|&count| u64::from(count)).sum::<u64>() as f64;
         let arrived = Halves { below: count(&offered[..whole]), above: count(&offered[whole..]) };
         let expected = self.expect(whole, elapsed);
         let fade = (-elapsed / FRESH_SECONDS).exp();
@@ -109,13 +109,13 @@ impl LevelRates {
 
     /// Cost per second over all levels.
     pub fn total(&self) -> f64 {
-        self.rate(self.costs.iter().map(|&cost| f64::from(cost)).sum())
+        self.rate(sum(&self.costs))
     }
 
     /// Cost per second at the levels that a cut admits, whole or in part.
     pub fn below(&self, cut: Cut) -> f64 {
         let levels = (cut.whole_levels() + 1).min(LEVELS);
-        self.rate(self.costs[..levels].iter().map(|&cost| f64::from(cost)).sum())
+        self.rate(sum(&self.costs[..levels]))
     }
 
     /// The requests that the rates are known from.
@@ -131,30 +131,39 @@ impl LevelRates {
     /// The cut that lets `wanted` cost per second through, down to a point inside the level at its edge, and what more the
     /// minimum shares of a capacity let through; their part is taken from `wanted` first.
     pub fn divide(&self, wanted: f64, capacity: f64, shares: &[MinimumShare]) -> Division {
-        let mut reserve = self.reserve(capacity, shares);
-        let reserved = reserve;
-        let mut room = wanted - reserve.iter().sum::<f64>();
-        let mut cut = Cut::OPEN;
-        for (index, &cost) in self.costs.iter().enumerate() {
-            if cost == 0.0 {
-                continue;
-            }
-            let reserve = &mut reserve[index / usize::from(USER_LEVELS)];
-            let rate = self.rate(f64::from(cost));
-            let own = rate.min(*reserve);
-            *reserve -= own;
-            if rate - own > room {
-                cut = point(index, own + room.max(0.0), rate);
-                break;
-            }
-            room -= rate - own;
-        }
+        let reserved = self.reserve(capacity, shares);
+        let cut = self.cut(wanted - reserved.iter().sum::<f64>(), reserved);
         let mut floors = [0; PRIORITIES];
         for share in shares {
             let priority = usize::from(share.priority) % PRIORITIES;
             floors[priority] = self.floor(priority, reserved[priority], cut);
         }
         Division { cut, floors }
+    }
+
+    /// The cut that lets `room` cost per second through beside what each business priority has in reserve.
+    fn cut(&self, room: f64, reserve: [f64; PRIORITIES]) -> Cut {
+        // In decayed cost, as the histogram has it, so that nothing is divided per level.
+        let mut room = room * self.seconds;
+        let width = usize::from(USER_LEVELS);
+        for (priority, levels) in self.costs.chunks(width).enumerate() {
+            let mut reserve = reserve[priority] * self.seconds;
+            let whole = sum(levels);
+            if whole - reserve.min(whole) <= room {
+                room -= whole - reserve.min(whole);
+                continue;
+            }
+            for (level, &cost) in levels.iter().enumerate() {
+                let cost = f64::from(cost);
+                let own = cost.min(reserve);
+                reserve -= own;
+                if cost - own > room {
+                    return point(priority * width + level, own + room.max(0.0), cost);
+                }
+                room -= cost - own;
+            }
+        }
+        Cut::OPEN
     }
 
     /// How much of each business priority passes in any case.
@@ -193,7 +202,6 @@ impl LevelRates {
 
     /// How many requests should arrive in a window, below so many whole levels and above.
     fn expect(&self, whole: usize, elapsed: f64) -> Halves {
-        let sum = |costs: &[f32]| costs.iter().map(|&cost| f64::from(cost)).sum::<f64>();
         let (below, above) = (sum(&self.costs[..whole]), sum(&self.costs[whole..]));
         let per_cost = if below + above > 0.0 { self.requests / (below + above) } else { 0.0 };
         Halves { below: self.rate(below) * per_cost * elapsed, above: self.rate(above) * per_cost * elapsed }
@@ -246,6 +254,18 @@ impl Default for LevelRates {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The sum of decayed costs, in lanes that do not wait for each other.
+fn sum(costs: &[f32]) -> f64 {
+    let (lanes, rest) = costs.as_chunks::<8>();
+    let mut sums = [0.0_f64; 8];
+    for lane in lanes {
+        for (sum, &cost) in sums.iter_mut().zip(lane) {
+            *sum += f64::from(cost);
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|&cost| f64::from(cost)).sum::<f64>()
 }
 
 /// The point in a level below which `part` of its `whole` lies; the grain spreads a level's requests evenly.
