@@ -19,10 +19,31 @@ pub struct Places<T> {
     line: Line<T>,
     in_flight: usize,
     places: usize,
-    /// Since when all places have been taken; what lies before was told to the gate.
-    limited_since: Option<Timestamp>,
+    limit: LimitClock,
     /// Finds the number of places, if nobody knows it.
     finder: Option<Finder>,
+}
+
+/// Tells a gate for how long all places were taken.
+#[derive(Debug, Default)]
+pub struct LimitClock {
+    /// Since when they have been; what lies before was told.
+    since: Option<Timestamp>,
+}
+
+impl LimitClock {
+    /// All places are taken from now on, or not any more.
+    pub fn note(&mut self, now: Timestamp, all_taken: bool, gate: &Gate, shard: usize) {
+        if let Some(since) = self.since {
+            gate.limited(shard, now.since(since));
+        }
+        self.since = all_taken.then_some(now);
+    }
+
+    /// Whether all places were taken when that was last noted.
+    pub const fn is_reached(&self) -> bool {
+        self.since.is_some()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +87,7 @@ impl Backlog {
 impl<T> Places<T> {
     /// `places` free places, with a line for `capacity` requests.
     pub fn new(capacity: usize, places: usize) -> Self {
-        Self { line: Line::new(capacity), in_flight: 0, places, limited_since: None, finder: None }
+        Self { line: Line::new(capacity), in_flight: 0, places, limit: LimitClock::default(), finder: None }
     }
 
     /// A request arrives. Whatever leaves the line is told to `gate`, in this worker's shard.
@@ -91,7 +112,7 @@ impl<T> Places<T> {
     /// A place becomes free: its request was answered, or was lost if it has no cost. [`Places::grant`] comes next. `now`
     /// is asked for only where it matters.
     pub fn release(&mut self, completed: Option<Cost>, now: impl FnOnce() -> Timestamp, gate: &Gate, shard: usize) {
-        let limited = self.limited_since.is_some();
+        let limited = self.limit.is_reached();
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(cost) = completed {
             gate.completed(shard, cost, limited);
@@ -213,9 +234,6 @@ impl<T> Places<T> {
 
     /// Tells the gate how long all places were taken up to now.
     fn note_limit(&mut self, now: Timestamp, gate: &Gate, shard: usize) {
-        if let Some(since) = self.limited_since {
-            gate.limited(shard, now.since(since));
-        }
-        self.limited_since = self.at_limit().then_some(now);
+        self.limit.note(now, self.at_limit(), gate, shard);
     }
 }

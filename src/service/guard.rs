@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    admission::{Backlog, Cause, Cost, Cut, Gate, GateSettings, Value},
+    admission::{Backlog, Cause, Cost, Cut, Gate, GateSettings, Value, places::LimitClock},
     clock::Timestamp,
 };
 
@@ -15,14 +15,13 @@ const SHARD: usize = 0;
 #[derive(Debug)]
 pub(super) struct Guard {
     gate: Gate,
-    /// Since when all workers have been busy; what lies before was told to the gate.
-    busy_since: Option<Timestamp>,
+    limit: LimitClock,
 }
 
 impl Guard {
     /// A guard with these settings.
     pub(super) fn new(settings: GateSettings) -> Self {
-        Self { gate: Gate::with_cause(settings, 1, Cause::InstanceCut), busy_since: None }
+        Self { gate: Gate::with_cause(settings, 1, Cause::InstanceCut), limit: LimitClock::default() }
     }
 
     /// Whether a call of this value may come in.
@@ -42,15 +41,12 @@ impl Guard {
 
     /// A handler is done.
     pub(super) fn completed(&mut self) {
-        self.gate.completed(SHARD, Cost::ONE, self.busy_since.is_some());
+        self.gate.completed(SHARD, Cost::ONE, self.limit.is_reached());
     }
 
     /// All workers are busy from now on, or not any more.
     pub(super) fn note_limit(&mut self, now: Timestamp, all_busy: bool) {
-        if let Some(since) = self.busy_since {
-            self.gate.limited(SHARD, now.since(since));
-        }
-        self.busy_since = all_busy.then_some(now);
+        self.limit.note(now, all_busy, &self.gate, SHARD);
     }
 
     /// A regular look at what waits beyond the granted places. Tells whether that moved the cut.
