@@ -101,7 +101,7 @@ impl Failure {
     /// Whether the logic service has, or may have, spent work on it.
     pub const fn has_cost(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::RefusedByService { .. } => false,
+            Self::Refused(_) | Self::RefusedByService { .. } | Self::Conflict | Self::Stale => false,
             // Its handler has looked at it, if only to find it misplaced.
             Self::Misplaced { .. } | Self::Failed { .. } | Self::TimedOut | Self::Lost => true,
         }
@@ -128,6 +128,12 @@ pub enum Failure {
         /// What the service said.
         detail: String,
     },
+    /// The service has seen another payload under this id: not run.
+    #[error("another payload was sent under this id")]
+    Conflict,
+    /// The service knows that the client has settled this id: not run.
+    #[error("settled already")]
+    Stale,
     /// The handler ran and failed.
     #[error("the handler failed: {detail}")]
     Failed {

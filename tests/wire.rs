@@ -84,6 +84,8 @@ fn reencode(frame: &Frame) -> BytesMut {
         Kind::Pong => again::<pb::Pong>(frame),
         Kind::Goaway => again::<pb::Goaway>(frame),
         Kind::Kick => again::<pb::Kick>(frame),
+        Kind::Refusals => again::<pb::Refusals>(frame),
+        Kind::Settled => again::<pb::Settled>(frame),
     }
 }
 

@@ -117,10 +117,18 @@ impl Open {
             }
             Kind::Pong => self.cuts.remember(&frame.message::<pb::Pong>()?.cuts, &self.session, now),
             Kind::Goaway => events.push_back(goaway(frame.message()?)),
-            // The connection has dealt with the two that end it before; the rest only clients send, or only once.
-            kind @ (Kind::Hello | Kind::Welcome | Kind::Refused | Kind::Request | Kind::PushAck | Kind::Kick) => {
-                return Err(ProtocolError::Unexpected(kind).into());
+            Kind::Settled => {
+                frame.message::<pb::Settled>()?;
             }
+            // The connection has dealt with the two that end it before; the rest only clients send, or only once.
+            kind @ (Kind::Hello
+            | Kind::Welcome
+            | Kind::Refused
+            | Kind::Request
+            | Kind::PushAck
+            | Kind::Kick
+            // This client's Hello does not ask for it.
+            | Kind::Refusals) => return Err(ProtocolError::Unexpected(kind).into()),
         }
         Ok(())
     }

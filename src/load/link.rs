@@ -217,10 +217,11 @@ impl Link {
                 self.outgoing.notify_one();
             }
             // A gateway that wants its clients to move serves them until it closes.
-            Kind::Pong | Kind::Goaway => {}
+            Kind::Pong | Kind::Goaway | Kind::Settled => {}
             Kind::Refused => return Err(reason_name(frame.message::<Refused>().map_err(malformed)?.reason)),
             Kind::Kick => return Err(reason_name(frame.message::<Kick>().map_err(malformed)?.reason)),
-            Kind::Hello | Kind::Welcome | Kind::Request | Kind::PushAck => {
+            // A `Hello` from here asks for no `Refusals`.
+            Kind::Hello | Kind::Welcome | Kind::Request | Kind::PushAck | Kind::Refusals => {
                 return Err(format!("an unexpected {:?} frame", frame.kind));
             }
         }

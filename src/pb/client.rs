@@ -30,6 +30,9 @@ pub struct Hello {
     pub gateways_tried: u32,
     #[prost(enumeration = "ConnectReason", tag = "10")]
     pub reason: i32,
+    /// The client reads `Refusals` frames, which refuse many requests at once. Without it each refusal is a `Reply`.
+    #[prost(bool, tag = "11")]
+    pub reads_refusals: bool,
 }
 /// A row of the business table, valid for this connection.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -165,6 +168,32 @@ pub struct Reply {
     pub ticket: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "15")]
     pub payload: ::prost::bytes::Bytes,
+}
+/// Gateway to client, in place of a `Reply` each: requests that were certainly not run.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Refusals {
+    #[prost(message, repeated, tag = "1")]
+    pub refused: ::prost::alloc::vec::Vec<RefusedRequest>,
+    #[prost(message, repeated, tag = "2")]
+    pub cuts: ::prost::alloc::vec::Vec<ResolvedCut>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefusedRequest {
+    #[prost(uint64, tag = "1")]
+    pub message_id: u64,
+    /// Why; the codes of docs/protocol.md.
+    #[prost(uint32, tag = "2")]
+    pub reason: u32,
+    /// When to try again, chosen for this request, in milliseconds.
+    #[prost(uint32, tag = "3")]
+    pub retry_after_ms: u32,
+}
+/// Gateway to client, when ids were settled that no reply tells of: their senders wanted none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Settled {
+    /// As in `Reply`.
+    #[prost(uint64, tag = "1")]
+    pub settled_through: u64,
 }
 /// Gateway to client. The header carries the push id, which increases on each connection in the order of writing, and the
 /// business code; so the body of a broadcast is the same for everyone.

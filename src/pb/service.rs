@@ -145,6 +145,10 @@ pub enum AnswerOutcome {
     Misplaced = 3,
     /// The call's timeout passed before the handler started: certainly not run.
     Expired = 4,
+    /// The client has settled this id already: the copy was late and did not run.
+    Stale = 5,
+    /// This id was used for another payload before: not run.
+    Conflict = 6,
 }
 impl AnswerOutcome {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -158,6 +162,8 @@ impl AnswerOutcome {
             Self::Failed => "ANSWER_OUTCOME_FAILED",
             Self::Misplaced => "ANSWER_OUTCOME_MISPLACED",
             Self::Expired => "ANSWER_OUTCOME_EXPIRED",
+            Self::Stale => "ANSWER_OUTCOME_STALE",
+            Self::Conflict => "ANSWER_OUTCOME_CONFLICT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -168,6 +174,8 @@ impl AnswerOutcome {
             "ANSWER_OUTCOME_FAILED" => Some(Self::Failed),
             "ANSWER_OUTCOME_MISPLACED" => Some(Self::Misplaced),
             "ANSWER_OUTCOME_EXPIRED" => Some(Self::Expired),
+            "ANSWER_OUTCOME_STALE" => Some(Self::Stale),
+            "ANSWER_OUTCOME_CONFLICT" => Some(Self::Conflict),
             _ => None,
         }
     }

@@ -55,6 +55,10 @@ kinds! {
     Goaway = 10,
     /// Gateway: the end; do not reconnect.
     Kick = 11,
+    /// Gateway: many requests refused at once.
+    Refusals = 12,
+    /// Gateway: ids settled that no reply tells of.
+    Settled = 13,
 }
 
 /// The flags byte. Bits without a meaning are ignored when read and zero when written.

@@ -73,6 +73,10 @@ reasons! {
     Misplaced = 21 "misplaced",
     /// The handler of the logic service failed.
     HandlerFailed = 22 "handler_failed",
+    /// Another payload was sent under this message id before.
+    Conflict = 23 "conflict",
+    /// The client has settled this message id already.
+    Stale = 24 "stale",
     /// Connections or logins are at their limit.
     Limit = 100 "limit",
     /// Not below the gateway's own cut.
@@ -97,6 +101,8 @@ reasons! {
     NoInstance = 117 "no_instance",
     /// The logic service refused it.
     ServiceRefused = 118 "service_refused",
+    /// The request before it in the outbox has no reply on this connection yet.
+    Behind = 119 "behind",
     /// Dispatched, no answer within the timeout.
     TimedOut = 130 "timed_out",
     /// Dispatched, the instance was lost.
@@ -164,6 +170,8 @@ impl From<&Failure> for Reason {
             Failure::Refused(refusal) => refusal.cause.into(),
             Failure::RefusedByService { .. } => Self::ServiceRefused,
             Failure::Misplaced { .. } => Self::Misplaced,
+            Failure::Conflict => Self::Conflict,
+            Failure::Stale => Self::Stale,
             Failure::Failed { .. } => Self::HandlerFailed,
             Failure::TimedOut => Self::TimedOut,
             Failure::Lost => Self::Lost,

@@ -28,7 +28,8 @@ const GARBAGE: &[u8] = &[0x7a, 0xff, 0xff, 0x03, 1, 2, 3];
 /// The beginning of what a TLS client says first.
 const TLS_CLIENT_HELLO: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 0xaa, 0xbb, 0xcc, 0xdd, 0xee];
 /// Frames that only a gateway sends.
-const FROM_GATEWAYS: [Kind; 6] = [Kind::Welcome, Kind::Refused, Kind::Reply, Kind::Push, Kind::Goaway, Kind::Kick];
+const FROM_GATEWAYS: [Kind; 8] =
+    [Kind::Welcome, Kind::Refused, Kind::Reply, Kind::Push, Kind::Goaway, Kind::Kick, Kind::Refusals, Kind::Settled];
 /// Above every size limit of the default policy.
 const TOO_LARGE_BYTES: usize = (64 << 10) + 1;
 

@@ -25,6 +25,8 @@ pub(super) fn outcome(answer: pb::Answer, value: Value) -> Result<Answer, Failur
         Ok(pb::AnswerOutcome::Expired) => {
             Err(Refusal { cause: Cause::Expired, value, cut: Cut::OPEN, retry_after }.into())
         }
+        Ok(pb::AnswerOutcome::Stale) => Err(Failure::Stale),
+        Ok(pb::AnswerOutcome::Conflict) => Err(Failure::Conflict),
         // A service that is newer than this gateway: it may have run.
         Err(_) => Err(Failure::Failed { detail: format!("unknown outcome {}", answer.outcome) }),
     }
@@ -58,6 +60,8 @@ mod tests {
         assert_eq!(read(3), Err(Failure::Misplaced { detail: detail() }));
         let expired = Refusal { cause: Cause::Expired, value: Value::from_bits(9), cut: Cut::OPEN, retry_after };
         assert_eq!(read(4), Err(Failure::Refused(expired)));
+        assert_eq!(read(5), Err(Failure::Stale));
+        assert_eq!(read(6), Err(Failure::Conflict));
         assert_eq!(read(99), Err(Failure::Failed { detail: "unknown outcome 99".into() }));
     }
 }

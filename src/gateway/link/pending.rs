@@ -239,7 +239,14 @@ impl<G> Slot<G> {
 const fn was_served(result: &Result<Answer, Failure>) -> bool {
     match result {
         Ok(_) | Err(Failure::Failed { .. } | Failure::Misplaced { .. }) => true,
-        Err(Failure::Refused(_) | Failure::RefusedByService { .. } | Failure::TimedOut | Failure::Lost) => false,
+        Err(
+            Failure::Refused(_)
+            | Failure::RefusedByService { .. }
+            | Failure::Conflict
+            | Failure::Stale
+            | Failure::TimedOut
+            | Failure::Lost,
+        ) => false,
     }
 }
 

@@ -128,9 +128,15 @@ impl Session {
             }
             Kind::PushAck => frame.message::<pb::PushAck>().map(drop).map_err(Into::into),
             Kind::Pong => Ok(()),
-            Kind::Hello | Kind::Welcome | Kind::Refused | Kind::Reply | Kind::Push | Kind::Goaway | Kind::Kick => {
-                Err(Farewell::Refused(Reason::Unexpected))
-            }
+            Kind::Hello
+            | Kind::Welcome
+            | Kind::Refused
+            | Kind::Reply
+            | Kind::Push
+            | Kind::Goaway
+            | Kind::Kick
+            | Kind::Refusals
+            | Kind::Settled => Err(Farewell::Refused(Reason::Unexpected)),
         }
     }
 

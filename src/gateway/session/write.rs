@@ -167,6 +167,7 @@ fn failed(failure: Failure) -> pb::Reply {
         Failure::Refused(refusal) => (pb::Outcome::Refused, String::new(), refusal.retry_after),
         Failure::RefusedByService { detail, retry_after } => (pb::Outcome::Refused, detail, retry_after),
         Failure::Misplaced { detail } => (pb::Outcome::Refused, detail, Duration::ZERO),
+        Failure::Conflict | Failure::Stale => (pb::Outcome::Refused, String::new(), Duration::ZERO),
         // The handler has answered, even if only that it failed: it would not help to send this again.
         Failure::Failed { detail } => (pb::Outcome::Replied, detail, Duration::ZERO),
         Failure::TimedOut | Failure::Lost => (pb::Outcome::Unknown, String::new(), Duration::ZERO),
