@@ -9,5 +9,6 @@ mod gateway;
 mod messages;
 mod pair;
 mod reconnect;
+mod restart;
 mod stage;
 mod store;

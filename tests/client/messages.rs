@@ -137,7 +137,7 @@ fn many_refusals_in_one_frame_are_many_refusals() {
 #[test]
 fn retries_have_a_budget_of_three_and_a_tenth_of_what_is_new() {
     let mut stage = Stage::open();
-    (0..8).for_each(|_| drop(stage.submit("x")));
+    stage.submit_many(8);
     stage.arrived();
     for id in 1..=8 {
         stage.refuse(id, Reason::ServiceCut, 1000);
@@ -198,7 +198,9 @@ fn what_wants_a_reply_is_not_settled_without_it_nor_what_was_not_sent_here() {
     stage.submit("wants one");
     stage.control(stage.link(), Kind::Settled, &pb::Settled { settled_through: u64::MAX });
     assert_eq!(stage.fates(), []);
-    (0..9).for_each(|_| drop(stage.submit_message(silent("x"))));
+    for _ in 0..9 {
+        stage.submit_message(silent("x")).unwrap();
+    }
     assert_eq!(stage.arrived_ids(), [1, 2, 3, 4, 5, 6, 7, 8], "the last two wait");
     stage.gateway(stage.link()).control(Kind::Settled, &pb::Settled { settled_through: u64::MAX });
     let link = stage.link();
@@ -301,7 +303,7 @@ fn an_outbox_is_bounded_in_messages_and_bytes() {
 #[test]
 fn eight_are_in_flight_at_first_and_twice_as_many_after_each_round_of_replies() {
     let mut stage = Stage::open();
-    (0..40).for_each(|_| drop(stage.submit("x")));
+    stage.submit_many(40);
     assert_eq!(stage.arrived_ids(), (1..=8).collect::<Vec<_>>());
     (1..=8).for_each(|id| stage.reply(id, &replied("")));
     assert_eq!(stage.arrived_ids(), (9..=24).collect::<Vec<_>>());

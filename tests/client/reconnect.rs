@@ -40,7 +40,7 @@ fn refuse_login(stage: &mut Stage, refused: &pb::Refused) -> (String, pb::Hello)
 #[test]
 fn everything_unsettled_is_sent_again_in_the_order_of_ids_and_marked() {
     let mut stage = Stage::open();
-    (0..12).for_each(|_| drop(stage.submit("x")));
+    stage.submit_many(12);
     stage.reply(2, &replied(""));
     stage.refuse(3, Reason::ServiceCut, 60_000);
     stage.cut();

@@ -111,8 +111,10 @@ impl Stage {
             let links: Vec<_> = self.gateways.keys().copied().collect();
             for link in links {
                 let Some(gateway) = self.gateways.get_mut(&link) else { continue };
-                moved |= !gateway.outgoing.is_empty();
+                let unread = gateway.outgoing.len();
                 self.agent.handle_bytes(link, &mut gateway.outgoing, self.now);
+                // Part of a frame is left where it is.
+                moved |= gateway.outgoing.len() < unread;
                 moved |= self.agent.poll_transmit(link, &mut gateway.received, self.now);
             }
             self.events.extend(std::iter::from_fn(|| self.agent.poll_event()));
@@ -216,6 +218,12 @@ impl Stage {
 
     pub(crate) fn submit(&mut self, payload: &'static str) -> u64 {
         self.submit_message(NewMessage::new("message", payload)).unwrap()
+    }
+
+    pub(crate) fn submit_many(&mut self, messages: usize) {
+        for _ in 0..messages {
+            self.submit("x");
+        }
     }
 
     pub(crate) fn submit_message(&mut self, message: NewMessage) -> Result<u64, SubmitError> {
