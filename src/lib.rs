@@ -59,6 +59,11 @@ pub mod wire;
 #[doc = include_str!("../docs/layers.md")]
 struct LayersPage;
 
+/// Compiles the examples of the page about the client SDK.
+#[cfg(all(doctest, feature = "client"))]
+#[doc = include_str!("../docs/client.md")]
+struct ClientPage;
+
 /// Compiles the examples of the front page.
 #[cfg(all(doctest, feature = "service"))]
 #[doc = include_str!("../README.md")]

@@ -82,7 +82,7 @@ pub enum CloseReason {
     #[error("the stream failed: {0}")]
     Io(io::ErrorKind),
     /// No stream was opened.
-    #[error("the gateway cannot be reached: {0}")]
+    #[error("{0}")]
     Unreachable(String),
     /// What the gateway sent is not the protocol.
     #[error("the gateway broke the protocol: {0}")]

@@ -1,13 +1,12 @@
-//! The client SDK: a pure state machine for one connection, and a thin driver that gives it a socket and a clock.
+//! The client SDK: an outbox, and a life above single connections, as pure state machines with thin drivers.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use dagor::client::{ClientConfig, DirectClient};
+//! use dagor::client::{Client, ClientConfig, NewMessage};
 //!
-//! let (client, mut pushes) = DirectClient::connect(ClientConfig::new("127.0.0.1:7400", "alice")).await?;
-//! let message = client.business("message").ok_or("no such business")?;
-//! let reply = client.request(message, "hello".into(), None).await?;
-//! println!("{:?}", reply.payload);
+//! let (client, mut pushes, _events) = Client::start(ClientConfig::new("127.0.0.1:7400", "alice"))?;
+//! let receipt = client.submit(NewMessage::new("message", "hello")).await?;
+//! println!("{}", receipt.await);
 //! while let Some(push) = pushes.recv().await {
 //!     println!("{:?}", push.payload);
 //! }
@@ -15,9 +14,13 @@
 //! # }
 //! ```
 //!
-//! Reading order: `event` (what goes in and comes out), `connection` and `open` (the states), `liveness`, `tries`, `cuts`
-//! and `session` (their parts), `transport`, `driver`, `pushes`, `handle`. Everything up to `session` is free of sockets,
-//! clocks and tasks, so whole conversations run in a test in microseconds.
+//! `docs/client.md` says what is promised, and what each setting and event means.
+//!
+//! Reading order, from the bytes up: `event` (what goes into a connection and comes out), `connection` and `open` (its
+//! states), `liveness`, `tries`, `cuts` and `session` (their parts); `outbox` (what is not settled), `agent` (which
+//! connection there is, and what is sent on it); `store` (where an outbox is kept); `transport`, `driver` and `direct`
+//! (one connection with a socket); `task` and `handle` (an agent with sockets and a store). Everything up to `agent` is free
+//! of sockets, clocks, files and tasks, so whole conversations run in a test in microseconds.
 
 mod agent;
 mod config;

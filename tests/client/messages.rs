@@ -155,6 +155,27 @@ fn retries_have_a_budget_of_three_and_a_tenth_of_what_is_new() {
 }
 
 #[test]
+fn what_was_refused_in_a_bad_moment_is_caught_up_on_as_fast_as_it_is_answered() {
+    let mut stage = Stage::open();
+    stage.submit_many(100);
+    let mut refused = 0;
+    while refused < 100 {
+        for id in stage.arrived_ids() {
+            stage.refuse(id, Reason::NoInstance, 1000);
+            refused += 1;
+        }
+    }
+    let begin = stage.now;
+    while stage.agent.unsettled() > 0 {
+        stage.pass(SECOND / 10);
+        for id in stage.arrived_ids() {
+            stage.reply(id, &replied(""));
+        }
+    }
+    assert!(stage.now.since(begin) < 10 * SECOND, "{:?}", stage.now.since(begin));
+}
+
+#[test]
 fn a_try_without_an_answer_is_unknown_and_sent_again() {
     let mut stage = Stage::open();
     stage.submit("one");

@@ -233,6 +233,21 @@ fn frames_of_a_connection_that_is_not_the_newest_are_ignored() {
 }
 
 #[test]
+fn a_gateway_that_falls_during_a_move_leaves_one_stream_on_its_way() {
+    let mut stage = Stage::open();
+    let old = stage.link();
+    stage.control(old, Kind::Goaway, &pb::Goaway { reason: 200, ..pb::Goaway::default() });
+    stage.pass(Duration::ZERO);
+    stage.agent.handle_disconnect(old, CloseReason::Disconnected, stage.now);
+    stage.exchange();
+    stage.pass(5 * SECOND);
+    assert_eq!((stage.dialed.len(), stage.hung_up.clone()), (1, vec![old]));
+    stage.submit("one");
+    stage.login(&roomy());
+    assert_eq!(stage.arrived_ids(), [1]);
+}
+
+#[test]
 fn a_move_that_fails_changes_nothing_while_the_old_gateway_serves() {
     let mut stage = Stage::open();
     let old = stage.link();

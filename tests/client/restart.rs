@@ -7,8 +7,8 @@ use std::{
 };
 
 use dagor::client::{
-    Client, ClientConfig, ClientEvent, Events, Fate, FileStore, NewMessage, StopReason, SubmitError, SyncPolicy,
-    TransportKind,
+    Client, ClientConfig, ClientEvent, DirectClient, Events, Fate, FileStore, NewMessage, StopReason, SubmitError,
+    SyncPolicy, TransportKind,
 };
 use tempfile::TempDir;
 
@@ -69,9 +69,26 @@ async fn until(events: &mut Events, what: &str, is_it: impl Fn(&ClientEvent) -> 
     .await
 }
 
+/// Waits until a gateway has a service behind it, of which nobody is told. Before that it refuses, and the budget of
+/// retries makes a client patient.
+async fn serves(address: SocketAddr) {
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
+    let ask = async || {
+        let (client, _pushes) = DirectClient::connect(config(address)).await.ok()?;
+        client.request(client.business("message")?, "ready?".into(), None).await.ok()
+    };
+    within("a gateway that serves", async {
+        while ask().await.is_none() {
+            looks.tick().await;
+        }
+    })
+    .await;
+}
+
 async fn a_gateway_dies(transport: TransportKind) {
     let address = address();
     let gateway = Gateway::start(address);
+    serves(address).await;
     let (client, _pushes, mut events) = Client::start(ClientConfig { transport, ..config(address) }).unwrap();
     let mut receipts = Vec::new();
     for number in 0..100 {
@@ -128,6 +145,7 @@ fn what_a_dead_process_has_accepted_is_sent_by_the_next_one() {
 
     let _gateway = Gateway::start(address);
     runtime().block_on(async {
+        serves(address).await;
         let (client, _pushes, _events) = Client::start_with(config(address), store()).unwrap();
         let restored = client.restored();
         assert_eq!((client.unsettled(), restored.len(), client.restored().len()), (20, 20, 0));

@@ -95,7 +95,7 @@ impl Agent {
 
     /// The service's own answer.
     fn answered(&mut self, id: MessageId, fate: Fate) {
-        self.outbox.replied();
+        self.outbox.replied(id);
         let fate = match fate {
             Fate::Replied(_) if !self.outbox.wants_reply(id) => Fate::Settled,
             fate => fate,
@@ -142,7 +142,7 @@ impl Agent {
     /// Settles what wants no reply. What wants one is settled by that alone.
     pub(super) fn handle_settled_through(&mut self, through: MessageId) {
         for id in self.outbox.covered(through) {
-            self.outbox.replied();
+            self.outbox.replied(id);
             self.end(id, Fate::Settled);
         }
     }
@@ -154,9 +154,7 @@ impl Agent {
         }
         // A copy of its own: the frame's memory is not kept for it.
         self.ticket = Bytes::copy_from_slice(&ticket);
-        if let Some(records) = &mut self.records {
-            records.push_back(Record::Ticket(self.ticket.clone()));
-        }
+        self.record(Record::Ticket(self.ticket.clone()));
     }
 
     pub(super) fn handle_push(&mut self, push: Push) {

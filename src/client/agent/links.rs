@@ -50,6 +50,9 @@ impl Line {
 impl Agent {
     pub(super) fn dial(&mut self, address: String, now: Timestamp) {
         self.redial = None;
+        if let Some(line) = self.next.take() {
+            self.hang_up(line.link);
+        }
         self.last_link += 1;
         let link = LinkId(self.last_link);
         self.commands.push_back(Command::Dial { link, address: address.clone() });
@@ -182,8 +185,9 @@ impl Agent {
         {
             self.hang_up(link);
             self.outbox.disconnected();
-            let superseded = self.next.as_ref().is_some_and(|next| next.connection.is_some());
-            if !superseded {
+            // A login on its way is the newest word. A stream that is only being opened goes on, unless all is over.
+            let on_its_way = self.next.as_ref().map(|next| next.connection.is_some());
+            if on_its_way.is_none() || (on_its_way == Some(false) && !reason.is_retryable()) {
                 self.plan_after(&line, reason, now);
             }
         } else if self.next.as_ref().is_some_and(|line| line.link == link)

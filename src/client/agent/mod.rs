@@ -30,9 +30,7 @@ use fastrand::Rng;
 
 pub use self::event::{ClientEvent, Command, LinkId, StopReason};
 use self::{backoff::Backoff, gateways::Gateways, links::Line, seen::Seen};
-use super::{
-    ClientConfig, Fate, GiveUp, Kept, KeptMessage, NewMessage, Record, Session, SubmitError, Token, outbox::Outbox,
-};
+use super::{ClientConfig, Fate, GiveUp, Kept, NewMessage, Record, Session, SubmitError, Token, outbox::Outbox};
 use crate::{
     clock::Timestamp,
     id::{MessageId, OutboxId},
@@ -162,14 +160,17 @@ impl Agent {
     }
 
     fn record_acceptance(&mut self, id: MessageId, now: Timestamp) {
-        let Some(records) = &mut self.records else { return };
+        if self.records.is_none() {
+            return;
+        }
         if id > self.reserved_through {
             self.reserved_through = MessageId(id.0 + RESERVED_AT_ONCE - 1);
-            records.push_back(Record::Reserved(self.reserved_through));
+            self.record(Record::Reserved(self.reserved_through));
         }
         let unix_millis = self.unix_millis_at_zero + now.as_nanos() / 1_000_000;
-        let kept: Option<KeptMessage> = self.outbox.kept(id, unix_millis);
-        records.extend(kept.map(|kept| Record::Accepted(id, kept)));
+        if let Some(kept) = self.outbox.kept(id, unix_millis) {
+            self.record(Record::Accepted(id, kept));
+        }
     }
 
     /// Gives a message up; `false` if it has ended before.
@@ -234,6 +235,13 @@ impl Agent {
             records.clear();
         }
         lost
+    }
+
+    /// For the store, if there is one that works.
+    fn record(&mut self, record: Record) {
+        if let Some(records) = self.records.as_mut().filter(|_| !self.store_failed) {
+            records.push_back(record);
+        }
     }
 
     /// What is to be done with streams.
@@ -322,8 +330,8 @@ impl Agent {
     /// The orderly end.
     fn finish(&mut self) {
         self.left = self.outbox.len();
-        if let Some(records) = &mut self.records {
-            records.push_back(Record::Reserved(self.outbox.last_id()));
+        if self.records.is_some() {
+            self.record(Record::Reserved(self.outbox.last_id()));
         } else {
             while let Some(id) = Some(self.outbox.oldest_unsettled()).filter(|&id| id != MessageId(0)) {
                 self.give_up(id, GiveUp::Closed);
@@ -355,9 +363,7 @@ impl Agent {
         if let Some(line) = &mut self.current {
             line.forget_try(id);
         }
-        if let Some(records) = &mut self.records {
-            records.push_back(Record::Settled(id));
-        }
+        self.record(Record::Settled(id));
         self.events.push_back(ClientEvent::Ended { id, fate });
     }
 }

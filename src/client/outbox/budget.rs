@@ -1,5 +1,6 @@
-//! Retries are a small share of what is sent for the first time, so that many clients that are refused do not become a
-//! load of their own.
+//! Retries in vain are a small share of what is sent for the first time, so that many clients that are refused do not
+//! become a load of their own. A retry that is answered was not in vain and costs nothing: what was refused in a bad
+//! moment is caught up on as fast as it is answered.
 
 use std::time::Duration;
 
@@ -41,6 +42,11 @@ impl Budget {
         rest.is_some()
     }
 
+    /// A retry was answered.
+    pub(super) fn refund(&mut self) {
+        self.thousandths = (self.thousandths + RETRY).min(BURST);
+    }
+
     /// When there is a right to a retry, if nothing is sent until then.
     pub(super) fn next(&self) -> Timestamp {
         self.counted + PER_THOUSANDTH * RETRY.saturating_sub(self.thousandths)
@@ -68,6 +74,16 @@ mod tests {
         assert_eq!(budget.next(), at(10_000));
         assert!(budget.take(at(10_000)));
         assert_eq!(available(&mut budget, at(3_600_000)), 3);
+    }
+
+    #[test]
+    fn an_answered_retry_costs_nothing() {
+        let mut budget = Budget::new(at(0));
+        assert_eq!(available(&mut budget, at(0)), 3);
+        budget.refund();
+        assert_eq!(available(&mut budget, at(0)), 1);
+        (0..9).for_each(|_| budget.refund());
+        assert_eq!(available(&mut budget, at(0)), 3);
     }
 
     #[test]

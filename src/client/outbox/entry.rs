@@ -30,6 +30,8 @@ pub(super) struct Entry {
     pub(super) sent_here: bool,
     /// Whether what it waits for is a retry, which the budget pays.
     pub(super) is_retry: bool,
+    /// Whether the try that is sent next, or in flight, was paid by the budget.
+    pub(super) is_paid: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -159,6 +159,7 @@ impl Outbox {
             after: MessageId(0),
             sent_here: false,
             is_retry: false,
+            is_paid: false,
         };
         self.insert(id, entry);
         Ok(id)
@@ -194,6 +195,7 @@ impl Outbox {
             after: MessageId(0),
             sent_here: false,
             is_retry: false,
+            is_paid: false,
         };
         self.last_id = self.last_id.max(id);
         self.insert(id, entry);
@@ -248,7 +250,7 @@ impl Outbox {
             self.set_state(id, State::Ready);
         }
         for entry in self.entries.values_mut() {
-            entry.is_retry = false;
+            (entry.is_retry, entry.is_paid) = (false, false);
         }
         self.entries.values().filter(|entry| entry.tries > 0).count()
     }
@@ -288,6 +290,9 @@ impl Outbox {
             && self.budget.take(now)
         {
             self.set_state(id, State::Ready);
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.is_paid = true;
+            }
         }
     }
 
@@ -362,7 +367,7 @@ impl Outbox {
     /// Sends a message again at `at`, out of the budget of retries.
     pub(super) fn retry(&mut self, id: MessageId, at: Timestamp) {
         if let Some(entry) = self.entries.get_mut(&id) {
-            entry.is_retry = true;
+            (entry.is_retry, entry.is_paid) = (true, false);
             self.set_state(id, State::Later(at));
         }
     }
@@ -388,9 +393,12 @@ impl Outbox {
         covered.map(|(&id, _)| id).collect()
     }
 
-    /// A reply has come on this connection.
-    pub(super) fn replied(&mut self) {
+    /// The service's answer has come on this connection.
+    pub(super) fn replied(&mut self, id: MessageId) {
         self.ramp.replied();
+        if self.entries.get(&id).is_some_and(|entry| entry.is_paid) {
+            self.budget.refund();
+        }
     }
 
     /// The end of a message; `false` if it had one. The next of its business need not wait any more, if it is the first now.
