@@ -44,6 +44,7 @@ pub mod push;
 mod queue;
 pub mod server;
 mod stream;
+pub mod window;
 
 pub use echo::{Echo, EchoConfig, EchoCounters, serve_echo};
 pub use grants::split_grants;
