@@ -71,14 +71,22 @@ impl Redis {
         assert!(self.run(), "redis-server does not start again at {}", self.address);
     }
 
-    /// Asks it something in words of the protocol's inline form; returns the first answer as it came.
-    pub(crate) fn tell(&self, words: &str) -> String {
+    /// Asks it something in words of the protocol's inline form; returns the lines of the answer as they came.
+    pub(crate) fn tell_all(&self, words: &str) -> Vec<String> {
         let mut stream = TcpStream::connect_timeout(&self.address, ANSWERS_WITHIN).unwrap();
         stream.set_read_timeout(Some(ANSWERS_WITHIN)).unwrap();
-        stream.write_all(format!("{words}\r\n").as_bytes()).unwrap();
-        let mut answer = [0; 4096];
-        let length = stream.read(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer[..length]).trim_end().to_owned()
+        // It closes the connection behind the answer.
+        stream.write_all(format!("{words}\r\nQUIT\r\n").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let mut lines: Vec<_> = String::from_utf8_lossy(&answer).lines().map(str::to_owned).collect();
+        assert_eq!(lines.pop().as_deref(), Some("+OK"), "the answer to QUIT");
+        lines
+    }
+
+    /// The same on one line.
+    pub(crate) fn tell(&self, words: &str) -> String {
+        self.tell_all(words).join(" ")
     }
 
     /// Starts the process and waits until it answers. `false` if it ended instead.

@@ -121,8 +121,9 @@ fn hasty() -> RedisSettings {
 }
 
 fn ledger(redis: &Redis) -> Vec<String> {
-    let answer = redis.tell(&format!("LRANGE {LEDGER} 0 -1"));
-    answer.lines().filter(|line| line.starts_with('9')).map(str::to_owned).collect()
+    let mut lines = redis.tell_all(&format!("LRANGE {LEDGER} 0 -1"));
+    lines.retain(|line| line.starts_with('9'));
+    lines
 }
 
 fn line(id: u64) -> String {

@@ -3,6 +3,7 @@
 
 mod crashes;
 mod instance;
+mod process;
 #[path = "../redis/mod.rs"]
 mod redis;
 mod store;
