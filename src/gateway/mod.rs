@@ -31,6 +31,7 @@ mod run;
 pub mod sample;
 pub mod scratch;
 pub mod session;
+pub mod settlement;
 pub mod stack;
 pub mod transport;
 pub mod usage;
