@@ -276,8 +276,8 @@ fn welcome(frame: Frame) {
         tolerance_ms: 75_000,
         limits: Some(pb::Limits { max_body_bytes: 65536, max_in_flight: 64, keep_for_ms: 600_000 }),
         businesses: vec![
-            pb::Business { code: 1, name: "login".into(), timeout_ms: 10_000 },
-            pb::Business { code: 7, name: "message".into(), timeout_ms: 3000 },
+            pb::Business { code: 1, name: "login".into(), timeout_ms: 10_000, ..pb::Business::default() },
+            pb::Business { code: 7, name: "message".into(), timeout_ms: 3000, ..pb::Business::default() },
         ],
         cuts: vec![cut(7, 500)],
         alternatives: vec![alternative()],

@@ -33,6 +33,7 @@ pub mod scratch;
 pub mod session;
 pub mod settlement;
 pub mod stack;
+pub mod tickets;
 pub mod transport;
 pub mod usage;
 mod windows;
@@ -58,6 +59,7 @@ use self::{
     request::Table,
     roster::Roster,
     sample::Sample,
+    tickets::Tickets,
     worker::Worker,
 };
 use crate::{
@@ -95,6 +97,8 @@ pub struct Gateway {
     pub roster: Roster<Arc<Connection>>,
     /// Where everyone is connected.
     pub registry: Arc<dyn Registry>,
+    /// What clients carry from login to login.
+    pub tickets: Tickets,
     /// Bytes that wait to be written.
     pub budget: ByteBudget,
     /// Bounds on connections.
@@ -120,7 +124,17 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway that no worker serves yet.
-    pub fn new(config: &GatewayConfig, store: PolicyStore, registry: Arc<dyn Registry>, home: Home) -> Arc<Self> {
+    ///
+    /// # Errors
+    ///
+    /// If there are no keys for tickets.
+    pub fn new(
+        config: &GatewayConfig,
+        store: PolicyStore,
+        registry: Arc<dyn Registry>,
+        home: Home,
+    ) -> Result<Arc<Self>, StartError> {
+        let tickets = Tickets::open(&store).map_err(StartError::Tickets)?;
         let policy = store.current();
         let gates: Vec<_> = config
             .services
@@ -131,13 +145,14 @@ impl Gateway {
             })
             .collect();
         let own_gate = OwnGate::new(policy.gateway_gate.clone(), config.workers, gates.clone());
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             home: Arc::new(home),
             clock: Clock::system(),
             store: Arc::new(store),
             priority_key: PriorityKey(config.priority_key),
             roster: Roster::default(),
             registry,
+            tickets,
             budget: ByteBudget::new(policy.connections.outgoing_bytes_total),
             limits: LimitHandle::new(limits(&policy.connections)),
             logins: Arc::new(TokenBucket::new(policy.connections.login_rate, policy.connections.login_burst)),
@@ -150,7 +165,7 @@ impl Gateway {
             draining: AtomicBool::new(false),
             spread_ms: AtomicU32::new(millis(SHORTEST_SPREAD)),
             closed: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
-        })
+        }))
     }
 
     /// Puts the policy in force everywhere that keeps something of it.

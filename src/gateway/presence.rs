@@ -8,7 +8,7 @@ use super::{
     Gateway,
     connection::{Connection, Ending},
     greet::{Greeting, Rejection},
-    login::Identity,
+    login::{self, Identity},
     roster::{Inserted, Member},
 };
 use crate::{
@@ -40,20 +40,22 @@ impl Step<LoggedIn> for RegisterRoute {
     async fn run(&self, login: &LoggedIn) -> Result<Presence, Rejection> {
         let Identity { user, device } = &login.output;
         let gateway = &self.gateway;
-        let asked = Epoch(unix_millis());
+        let Greeting { hello, ticket, .. } = &login.request.request;
+        let ticket = ticket.as_ref();
+        // A gateway whose clock is behind must not grant less than its client has had.
+        let asked = ticket.map_or(Epoch(0), |ticket| ticket.last_epoch).max(Epoch(unix_millis()));
         let request = Login { user, device, home: &gateway.home, asked };
         let epoch = match gateway.registry.register(request, gateway.clock.now()).await {
             Ok(registered) => registered.epoch,
             // A login goes on without the registry: the epoch is what it would most likely have granted.
             Err(error) => {
                 tracing::warn!(%error, "a route was not registered");
-                Epoch(asked.0 + 1)
+                Epoch(asked.0.saturating_add(1))
             }
         };
         let hash = gateway.priority_key.user(user.as_bytes());
-        let outbox = OutboxId(login.request.request.hello.outbox);
-        // Without tickets every user is of the policy's first tier.
-        let connection = Connection::new(user, device, 0, hash, epoch, outbox);
+        let tier = login::tier(ticket, &gateway.store.current());
+        let connection = Connection::new(user, device, tier, hash, epoch, OutboxId(hello.outbox));
         Ok(Presence { gateway: gateway.clone(), connection, outdated: false })
     }
 }

@@ -280,7 +280,7 @@ mod tests {
         };
         let store = config.policy.open(0).unwrap();
         let home = Home { gateway: config.name.clone(), incarnation: Incarnation(1), address: String::new() };
-        Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home)
+        Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home).unwrap()
     }
 
     #[tokio::test]

@@ -15,8 +15,9 @@ use crate::{
         scratch::{Scratch, make_room},
         transport::Received,
     },
-    id::BusinessCode,
+    id::{BusinessCode, MessageId},
     pb::client as pb,
+    policy::table::Ordering,
     wire::{DecodeError, Flags, Frame, Kind, Reason, decode},
 };
 
@@ -153,9 +154,10 @@ impl Session {
     }
 
     /// Looks a request up in the policy. The inner error refuses it and keeps the connection.
-    fn resolve(&self, frame: Frame, batch: &Batch) -> Result<Result<ClientRequest, Reason>, Farewell> {
+    fn resolve(&mut self, frame: Frame, batch: &Batch) -> Result<Result<ClientRequest, Reason>, Farewell> {
         let (id, business, flags) = (frame.id, frame.business, frame.flags);
         let message: pb::Request = frame.message()?;
+        self.raise(MessageId(message.oldest_unsettled));
         let policy = &batch.table.policy;
         if self.phase != Phase::Serving {
             return Ok(Err(Reason::Draining));
@@ -169,6 +171,10 @@ impl Session {
         let tier = usize::from(self.connection.tier);
         if !rule.tiers.is_empty() && !rule.tiers.contains(&tier) {
             return Ok(Err(Reason::Misplaced));
+        }
+        let after = (rule.ordering == Ordering::Outbox).then_some(MessageId(message.after));
+        if let Err(unfit) = self.admit(id, after) {
+            return Ok(Err(unfit.into()));
         }
         let Some(service) = batch.table.service_of(rule) else { return Ok(Err(Reason::NoInstance)) };
         let timeout = match message.timeout_ms {
