@@ -46,7 +46,7 @@ impl Service<Monitored<Present>> for Establish {
 
     fn call(&mut self, monitored: Monitored<Present>) -> Self::Future {
         let Monitored { request: present, pulse } = monitored;
-        let mut presence = present.output;
+        let presence = present.output;
         let hello = &present.request.request.request.hello;
         let wanted = Duration::from_millis(u64::from(hello.heartbeat_ms));
         let oldest_unsettled = MessageId(hello.oldest_unsettled);

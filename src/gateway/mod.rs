@@ -53,7 +53,7 @@ pub use self::{
     run::{Addresses, Running, start},
 };
 use self::{
-    connection::{ByteBudget, Connection},
+    connection::{ByteBudget, Connection, Ending},
     counters::Outcome,
     establish::millis,
     request::Table,
@@ -225,6 +225,15 @@ impl Gateway {
     /// How long clients spread their return over if this gateway is lost, in milliseconds.
     pub fn spread_ms(&self) -> u32 {
         self.spread_ms.load(Ordering::Relaxed)
+    }
+
+    /// While the bytes that may wait for all run short, ends the connections that took nothing since the last call. The
+    /// others would pay for them.
+    fn end_who_is_stuck(&self) {
+        if self.budget.is_scarce() {
+            let end = |connection: &Arc<Connection>| connection.end(Ending::Close(Reason::SlowConsumer));
+            self.roster.for_each(|connection| connection.is_stuck().then(|| end(connection)).unwrap_or_default());
+        }
     }
 
     /// Works the spread out anew: the connections at the rate of logins. Too dear for every pong.

@@ -56,7 +56,7 @@ impl Step<LoggedIn> for RegisterRoute {
         let hash = gateway.priority_key.user(user.as_bytes());
         let tier = login::tier(ticket, &gateway.store.current());
         let connection = Connection::new(user, device, tier, hash, epoch, OutboxId(hello.outbox));
-        Ok(Presence { gateway: gateway.clone(), connection, outdated: false })
+        Ok(Presence { gateway: gateway.clone(), connection })
     }
 }
 
@@ -66,8 +66,6 @@ pub struct Presence {
     gateway: Arc<Gateway>,
     /// Who is present.
     pub connection: Arc<Connection>,
-    /// A newer login is in its place, which is not ours to clear.
-    outdated: bool,
 }
 
 impl Presence {
@@ -76,31 +74,36 @@ impl Presence {
     /// # Errors
     ///
     /// If a newer login of the same device is there already.
-    pub fn enter(&mut self) -> Result<(), Rejection> {
+    pub fn enter(&self) -> Result<(), Rejection> {
         match self.gateway.roster.insert(self.connection.clone()) {
             Inserted::New => Ok(()),
             Inserted::Replaced(previous) | Inserted::Evicted(previous) => {
-                // The same outbox is the same client, come back before its old link was found dead. Any other one must
-                // not fight for the place.
-                let same_client = previous.outbox == self.connection.outbox;
-                let ending = if same_client { Ending::Close } else { Ending::Kick };
-                previous.end(ending(Reason::Replaced));
+                previous.end(match self.newer_than(&previous) {
+                    Reason::Superseded => Ending::Close(Reason::Superseded),
+                    reason => Ending::Kick(reason),
+                });
                 Ok(())
             }
-            Inserted::Outdated(_) => {
-                Err(Rejection::Login { reason: Reason::Replaced, detail: "a newer login is here" })
+            Inserted::Outdated(connection) => {
+                let newer = self.gateway.roster.get(connection.user(), connection.device());
+                let reason = newer.map_or(Reason::Superseded, |newer| self.newer_than(&newer));
+                Err(Rejection::Login { reason, detail: "a newer login is here" })
             }
         }
+    }
+
+    /// What the older one of two connections is told. The same outbox is the same client, come back before its old link
+    /// was found dead: whatever it has under way goes on. Any other one must not fight for the place.
+    fn newer_than(&self, other: &Connection) -> Reason {
+        if other.outbox == self.connection.outbox { Reason::Superseded } else { Reason::Replaced }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        let Self { gateway, connection, outdated } = self;
+        let Self { gateway, connection } = self;
         connection.shut(&gateway.budget);
-        if *outdated {
-            return;
-        }
+        // Both compare the epoch: a newer login of the same device stays.
         gateway.roster.remove(connection);
         let now = gateway.clock.now();
         let deleted = gateway.registry.unregister(connection.user(), connection.device(), connection.epoch, now);

@@ -46,6 +46,11 @@ pub struct Scratch {
 const MAX_REFUSALS: usize = 1024;
 
 impl Scratch {
+    /// Whether a turn has written as much as it should.
+    pub fn is_full(&self) -> bool {
+        self.output.len() > KEEP_OUTPUT_BYTES
+    }
+
     /// Appends a control frame to the output.
     pub fn control(&mut self, kind: Kind, message: &impl Message) {
         encode_control(&mut self.output, kind, message);

@@ -241,6 +241,8 @@ impl Session {
     fn begin_ending(&mut self, ending: Ending, scratch: &mut Scratch) {
         match ending {
             Ending::Goaway(reason, within) => write::goaway(scratch, reason, within, self.settled_through()),
+            // What is in flight would only go behind what it does not take.
+            Ending::Close(reason @ Reason::SlowConsumer) => self.phase = Phase::Closing(Farewell::Refused(reason)),
             Ending::Close(reason) => self.phase = Phase::Finishing(reason),
             Ending::Kick(reason) => self.phase = Phase::Closing(Farewell::Kick(reason)),
         }
@@ -270,6 +272,11 @@ impl Session {
                 && let Some(before) = last.replace(reply)
             {
                 self.put(before, scratch);
+                // The rest when the socket has had this.
+                if scratch.is_full() {
+                    cx.waker().wake_by_ref();
+                    break;
+                }
             }
         }
         if let Some(refusal) = shut_out {

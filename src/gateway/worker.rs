@@ -218,6 +218,9 @@ impl Worker {
             self.sample.iter().for_each(Sample::flush);
             // Each worker does it, because each may be the only one.
             self.gateway.update_spread();
+            if self.index == 0 {
+                self.gateway.end_who_is_stuck();
+            }
             let tolerance = self.table().policy.connections.heartbeat_tolerance;
             self.heartbeats.scan(now, tolerance, |silent| silent.end(Ending::Close(Reason::HeartbeatLost)));
         }

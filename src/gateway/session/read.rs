@@ -123,11 +123,16 @@ impl Session {
         match frame.kind {
             Kind::Request => self.request(frame, batch, scratch),
             Kind::Ping => {
-                let _: pb::Ping = frame.message()?;
+                let ping: pb::Ping = frame.message()?;
+                self.acknowledge(ping.last_push_id);
                 self.pong_due = true;
                 Ok(())
             }
-            Kind::PushAck => frame.message::<pb::PushAck>().map(drop).map_err(Into::into),
+            Kind::PushAck => {
+                let ack: pb::PushAck = frame.message()?;
+                self.acknowledge(ack.push_id);
+                Ok(())
+            }
             Kind::Pong => Ok(()),
             Kind::Hello
             | Kind::Welcome
@@ -138,6 +143,12 @@ impl Session {
             | Kind::Kick
             | Kind::Refusals
             | Kind::Settled => Err(Farewell::Refused(Reason::Unexpected)),
+        }
+    }
+
+    fn acknowledge(&self, push_id: u64) {
+        if push_id > 0 {
+            self.connection.acknowledge(push_id, &self.worker.gateway.budget);
         }
     }
 
