@@ -33,6 +33,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "clock",
             "id",
             "layer",
+            "mac",
             "pb",
             "policy",
             "registry",

@@ -30,6 +30,10 @@ const VALID: &[(&str, Meaning)] = &[
     ("reply", reply),
     ("reply-refused", reply_refused),
     ("reply-unknown", reply_unknown),
+    ("request-ordered", request_ordered),
+    ("reply-settling", reply_settling),
+    ("refusals", refusals),
+    ("settled", settled),
     ("push", push),
     ("push-ack", push_ack),
     ("ping", ping),
@@ -229,6 +233,34 @@ fn of_business<M: Message + Default>(frame: Frame) -> (u64, Flags, M) {
 fn control<M: Message + Default>(frame: Frame) -> M {
     assert_eq!((frame.business, frame.id, frame.flags), (BusinessCode(0), MessageId(0), Flags(0)));
     frame.message().unwrap()
+}
+
+fn request_ordered(frame: Frame) {
+    let (oldest_unsettled, oldest_unsettled_of_business, after) = (40, 41, 41);
+    let payload = Bytes::from_static(b"hello");
+    let expected =
+        pb::Request { oldest_unsettled, oldest_unsettled_of_business, after, payload, ..pb::Request::default() };
+    assert_eq!(of_business(frame), (42, Flags::RESENT, expected));
+}
+
+fn reply_settling(frame: Frame) {
+    let (ticket, payload) = (Bytes::from_static(b"ticket"), Bytes::from_static(b"hi"));
+    let expected = pb::Reply { settled_through: 41, ticket, payload, ..pb::Reply::default() };
+    assert_eq!(of_business(frame), (41, Flags(0), expected));
+}
+
+fn refusals(frame: Frame) {
+    let refused = |message_id, reason: Reason, retry_after_ms| pb::RefusedRequest {
+        message_id,
+        reason: reason.code(),
+        retry_after_ms,
+    };
+    let refused = vec![refused(41, Reason::ServiceCut, 1250), refused(42, Reason::Behind, 0)];
+    assert_eq!(control::<pb::Refusals>(frame), pb::Refusals { refused, cuts: vec![cut(7, 250)] });
+}
+
+fn settled(frame: Frame) {
+    assert_eq!(control::<pb::Settled>(frame), pb::Settled { settled_through: 300 });
 }
 
 fn alternative() -> pb::Alternative {
