@@ -94,6 +94,7 @@ impl<T> Places<T> {
     pub fn enter(&mut self, now: Timestamp, ticket: Ticket, item: T, gate: &Gate, shard: usize) -> Arrival<T> {
         if self.in_flight < self.places && self.line.is_empty() && now < ticket.deadline {
             self.in_flight += 1;
+            self.line.passed_by();
             self.note_limit(now, gate, shard);
             gate.sample(shard, now.since(ticket.arrived));
             return Arrival::Goes;

@@ -116,7 +116,7 @@ impl<T> Line<T> {
     /// # Errors
     ///
     /// [`Cause::Expired`] if its time has passed, [`Cause::TooLate`] if it would pass behind what is before it at the
-    /// measured drain rate, [`Cause::QueueFull`] if everything in the full line is at least as important.
+    /// measured drain rate or has stood still for longer than that, [`Cause::QueueFull`] if everything in the full line is at least as important.
     pub fn join(&mut self, now: Timestamp, ticket: Ticket, item: T) -> Result<(Position, Option<Left<T>>), Cause> {
         if ticket.deadline <= now {
             return Err(Cause::Expired);
@@ -154,6 +154,11 @@ impl<T> Line<T> {
     /// A request that was taken out goes on: the line drains.
     pub fn dispatched(&mut self) {
         self.drain.dispatched();
+    }
+
+    /// A request goes on without having been in line: nothing stands still.
+    pub fn passed_by(&mut self) {
+        self.drain.passed_by();
     }
 
     /// Takes a request out that does not want to wait any longer.
@@ -227,7 +232,7 @@ impl<T> Line<T> {
 
     fn would_be_late(&self, now: Timestamp, ticket: Ticket) -> bool {
         let ahead = self.counts.through(ticket.level);
-        self.drain.wait(ahead).is_some_and(|wait| now + wait >= ticket.deadline)
+        self.drain.wait(now, ahead).is_some_and(|wait| now + wait >= ticket.deadline)
     }
 
     fn make_room(&mut self, level: Level) -> Result<Left<T>, Cause> {
@@ -315,6 +320,20 @@ mod tests {
         let now = NOW + MILLI * 160;
         assert_eq!(line.join(now, within(9, 300 * MILLI), 0).unwrap_err(), Cause::TooLate);
         assert!(line.join(now, within(8, 300 * MILLI), 0).is_ok(), "nothing is before it");
+    }
+
+    #[test]
+    fn a_line_that_stands_still_takes_only_who_has_more_time_than_it_has_stood() {
+        let mut line = Line::new(99);
+        line.join(NOW, within(5, 500 * MILLI), 0).unwrap();
+        let now = NOW + MILLI * 600;
+        assert_eq!(line.review(now, Cut::OPEN, 50 * MILLI).len(), 1);
+        line.observe(now);
+        assert_eq!(line.join(now, within(0, 1100 * MILLI), 1).unwrap_err(), Cause::TooLate, "the best is no exception");
+        assert!(line.join(now, within(0, 1300 * MILLI), 2).is_ok());
+        line.take_next(now).unwrap();
+        line.dispatched();
+        assert!(line.join(now, within(5, 700 * MILLI), 3).is_ok(), "it moves again");
     }
 
     #[test]
