@@ -70,6 +70,8 @@ pub struct Business {
     pub name: String,
     /// The try timeout of requests that name none.
     pub timeout: Duration,
+    /// Whether its messages are run one after the other, in the order of their ids.
+    pub in_order: bool,
 }
 
 /// A gateway that a client may go to instead.
@@ -118,7 +120,8 @@ impl Business {
     /// `None` for a code that no header can carry.
     fn read(business: pb::Business) -> Option<Self> {
         let code = BusinessCode(u16::try_from(business.code).ok()?);
-        Some(Self { code, name: business.name, timeout: millis_or(business.timeout_ms, DEFAULT_TIMEOUT) })
+        let in_order = business.ordering() == pb::Ordering::Outbox;
+        Some(Self { code, name: business.name, timeout: millis_or(business.timeout_ms, DEFAULT_TIMEOUT), in_order })
     }
 }
 

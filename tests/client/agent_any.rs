@@ -224,8 +224,13 @@ impl Life {
             prop_assert!(self.open.remove(&id), "{} ended twice, or was never accepted: {}", id, fate);
         }
         let unsettled: Vec<_> = self.stage.agent.unsettled_ids().map(|id| id.0).collect();
-        prop_assert!(unsettled.iter().eq(self.open.iter()), "{:?} are held, {:?} are open", unsettled, self.open);
-        prop_assert!(self.open.len() <= MOST_MESSAGES && self.stage.agent.unsettled_bytes() <= 4000);
+        // The end of a message without an answer is told when it is kept.
+        let may_be_untold = self.durable && !self.stage.store_works;
+        let known = unsettled.iter().all(|id| self.open.contains(id));
+        let all = may_be_untold || unsettled.len() == self.open.len();
+        prop_assert!(known && all, "{:?} are held, {:?} are open", unsettled, self.open);
+        prop_assert!(unsettled.len() <= MOST_MESSAGES && self.stage.agent.unsettled_bytes() <= 4000);
+        prop_assert!(self.open.len() <= 4 * MOST_MESSAGES, "what waits for the store is bounded");
         prop_assert!(self.stage.dialed.len() + self.stage.gateways.len() <= 2, "more than two links");
         self.stage.events.clear();
         self.check_wire()

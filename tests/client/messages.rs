@@ -267,6 +267,22 @@ fn what_is_behind_comes_again_as_soon_as_the_one_before_it_is_settled() {
 }
 
 #[test]
+fn messages_of_a_business_that_is_kept_in_order_go_one_after_the_other_and_others_pass_them() {
+    let mut stage = Stage::new(config(&["a:1"]));
+    let mut welcome = roomy();
+    welcome.businesses[0].set_ordering(pb::Ordering::Outbox);
+    stage.login(&welcome);
+    stage.submit_many(3);
+    stage.submit_message(note("passes")).unwrap();
+    assert_eq!(stage.arrived_ids(), [1, 4]);
+    for id in 1..=3 {
+        stage.reply(id, &replied(""));
+    }
+    let said: Vec<_> = stage.arrived().iter().map(|arrived| (arrived.id, arrived.flags, arrived.body.after)).collect();
+    assert_eq!(said, [(2, Flags::default(), 0), (3, Flags::default(), 0)], "none of them in vain");
+}
+
+#[test]
 fn a_gateway_that_says_behind_of_the_first_is_met_with_patience() {
     let mut stage = Stage::open();
     stage.submit("one");

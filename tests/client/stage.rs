@@ -56,7 +56,12 @@ pub(crate) fn config(gateways: &[&str]) -> ClientConfig {
 
 /// Two businesses, 100 requests in flight, bodies of 1,000 bytes.
 pub(crate) fn roomy() -> pb::Welcome {
-    let business = |code: u16, name: &str| pb::Business { code: code.into(), name: name.into(), timeout_ms: 3000 };
+    let business = |code: u16, name: &str| pb::Business {
+        code: code.into(),
+        name: name.into(),
+        timeout_ms: 3000,
+        ..pb::Business::default()
+    };
     pb::Welcome {
         limits: Some(pb::Limits { max_body_bytes: 1000, max_in_flight: 100, keep_for_ms: 0 }),
         businesses: vec![business(MESSAGE.0, "message"), business(9, NOTE)],
@@ -129,9 +134,8 @@ impl Stage {
         let Some(kept) = self.kept.as_mut().filter(|_| self.store_works) else { return false };
         let mut through = None;
         while let Some(record) = self.agent.poll_record() {
-            if let Record::Accepted(id, _) = &record {
-                through = Some(*id);
-            }
+            let accepted = if let Record::Accepted(id, _) = &record { *id } else { MessageId(0) };
+            through = through.max(Some(accepted));
             kept.apply(record);
         }
         if let Some(through) = through {

@@ -154,7 +154,9 @@ impl Agent {
         }
         // A copy of its own: the frame's memory is not kept for it.
         self.ticket = Bytes::copy_from_slice(&ticket);
-        self.record(Record::Ticket(self.ticket.clone()));
+        if let Some(records) = &mut self.records {
+            records.push(Record::Ticket(self.ticket.clone()));
+        }
     }
 
     pub(super) fn handle_push(&mut self, push: Push) {

@@ -120,7 +120,7 @@ pub enum ClientEvent {
 pub enum StopReason {
     /// An operator, the policy, or a login with another outbox ended it for good.
     Kicked(Verdict),
-    /// Another client has taken over the same outbox.
+    /// A newer login of the same user and device is there.
     Replaced,
     /// The gateway refused the login in a way that no further try can mend.
     Refused(Verdict),
@@ -132,7 +132,7 @@ impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kicked(verdict) => write!(f, "kicked: {verdict}"),
-            Self::Replaced => f.write_str("another client has taken over this outbox"),
+            Self::Replaced => f.write_str("a newer login of the same user and device is there"),
             Self::Refused(verdict) => write!(f, "refused by the gateway: {verdict}"),
             Self::Closed => f.write_str("closed"),
         }

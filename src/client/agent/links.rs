@@ -168,7 +168,7 @@ impl Agent {
         self.gateways.learn(&session.alternatives);
         self.spread = session.spread;
         self.keep_ticket(session.ticket.clone());
-        let resent = self.outbox.connected(session.keep_for);
+        let resent = self.outbox.connected(session);
         self.events.push_back(ClientEvent::Connected {
             address,
             gateway: session.gateway.clone(),

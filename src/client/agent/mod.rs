@@ -8,8 +8,9 @@
 //!   └──────────────── store                  (on a Goaway the old one serves until then)
 //! ```
 //!
-//! Every accepted message ends in exactly one [`ClientEvent::Ended`], unless the agent is durable and is closed first. Of
-//! a connection that is not the newest one nothing is read any more.
+//! Every accepted message ends in exactly one [`ClientEvent::Ended`], unless the agent is durable and is closed first; one
+//! that has no answer of its service is told to have ended once that is kept. Of a connection that is not the newest one
+//! nothing is read any more.
 //!
 //! Whoever owns the sockets repeats, after each call that pushes something in: [`Agent::poll_record`] until there is
 //! none (then [`Agent::handle_stored`] once they are kept), [`Agent::poll_command`], [`Agent::poll_transmit`] for each
@@ -21,6 +22,7 @@ mod event;
 mod gateways;
 mod links;
 mod plan;
+mod records;
 mod seen;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -29,8 +31,10 @@ use bytes::Bytes;
 use fastrand::Rng;
 
 pub use self::event::{ClientEvent, Command, LinkId, StopReason};
-use self::{backoff::Backoff, gateways::Gateways, links::Line, seen::Seen};
-use super::{ClientConfig, Fate, GiveUp, Kept, NewMessage, Record, Session, SubmitError, Token, outbox::Outbox};
+use self::{backoff::Backoff, gateways::Gateways, links::Line, records::Records, seen::Seen};
+use super::{
+    ClientConfig, Fate, GiveUp, Kept, KeptMessage, NewMessage, Record, Session, SubmitError, Token, outbox::Outbox,
+};
 use crate::{
     clock::Timestamp,
     id::{MessageId, OutboxId},
@@ -39,6 +43,9 @@ use crate::{
 
 /// Ids reserved at once: so many may be left out after a crash.
 const RESERVED_AT_ONCE: u64 = 256;
+
+/// For each message that the outbox may hold, so many records may wait for the store.
+const STORE_LAG: usize = 3;
 
 /// What an agent begins with.
 #[derive(Clone, Debug)]
@@ -60,7 +67,7 @@ pub struct Agent {
     id: OutboxId,
     outbox: Outbox,
     /// `None` without a store.
-    records: Option<VecDeque<Record>>,
+    records: Option<Records>,
     reserved_through: MessageId,
     store_failed: bool,
     unix_millis_at_zero: u64,
@@ -113,7 +120,7 @@ impl Agent {
             config,
             id: kept.outbox,
             outbox,
-            records: durable.then(VecDeque::new),
+            records: durable.then(Records::default),
             reserved_through: kept.reserved_through,
             store_failed: false,
             unix_millis_at_zero: unix_millis.saturating_sub(now.as_nanos() / 1_000_000),
@@ -153,6 +160,11 @@ impl Agent {
         if self.store_failed {
             return Err(SubmitError::Store("an earlier write failed".into()));
         }
+        // A store that takes nothing holds the app up, and is not waited for with more and more.
+        let waiting = self.records.as_ref().map_or(0, Records::waiting);
+        if waiting >= STORE_LAG * self.config.outbox.messages {
+            return Err(SubmitError::Full { messages: self.outbox.len(), bytes: self.outbox.bytes() });
+        }
         let id = self.outbox.accept(message, self.records.is_some(), now)?;
         self.record_acceptance(id, now);
         self.pump(now);
@@ -160,16 +172,15 @@ impl Agent {
     }
 
     fn record_acceptance(&mut self, id: MessageId, now: Timestamp) {
-        if self.records.is_none() {
-            return;
-        }
+        let Some(records) = &mut self.records else { return };
         if id > self.reserved_through {
             self.reserved_through = MessageId(id.0 + RESERVED_AT_ONCE - 1);
-            self.record(Record::Reserved(self.reserved_through));
+            records.push(Record::Reserved(self.reserved_through));
         }
         let unix_millis = self.unix_millis_at_zero + now.as_nanos() / 1_000_000;
-        if let Some(kept) = self.outbox.kept(id, unix_millis) {
-            self.record(Record::Accepted(id, kept));
+        let kept: Option<KeptMessage> = self.outbox.kept(id, unix_millis);
+        if let Some(kept) = kept {
+            records.push(Record::Accepted(id, kept));
         }
     }
 
@@ -213,11 +224,14 @@ impl Agent {
 
     /// The next change that the store is to keep; always `None` without one.
     pub fn poll_record(&mut self) -> Option<Record> {
-        self.records.as_mut()?.pop_front()
+        self.records.as_mut()?.poll()
     }
 
     /// The store has kept every record that was polled; the last accepted message among them is `through`.
     pub fn handle_stored(&mut self, through: MessageId, now: Timestamp) {
+        while let Some(event) = self.records.as_mut().and_then(Records::stored) {
+            self.events.push_back(event);
+        }
         self.outbox.stored(through);
         self.pump(now);
     }
@@ -232,16 +246,9 @@ impl Agent {
             lost.push(id);
         }
         if let Some(records) = &mut self.records {
-            records.clear();
+            self.events.extend(records.fail());
         }
         lost
-    }
-
-    /// For the store, if there is one that works.
-    fn record(&mut self, record: Record) {
-        if let Some(records) = self.records.as_mut().filter(|_| !self.store_failed) {
-            records.push_back(record);
-        }
     }
 
     /// What is to be done with streams.
@@ -330,8 +337,8 @@ impl Agent {
     /// The orderly end.
     fn finish(&mut self) {
         self.left = self.outbox.len();
-        if self.records.is_some() {
-            self.record(Record::Reserved(self.outbox.last_id()));
+        if let Some(records) = &mut self.records {
+            records.push(Record::Reserved(self.outbox.last_id()));
         } else {
             while let Some(id) = Some(self.outbox.oldest_unsettled()).filter(|&id| id != MessageId(0)) {
                 self.give_up(id, GiveUp::Closed);
@@ -363,7 +370,18 @@ impl Agent {
         if let Some(line) = &mut self.current {
             line.forget_try(id);
         }
-        self.record(Record::Settled(id));
-        self.events.push_back(ClientEvent::Ended { id, fate });
+        let answered = match fate {
+            Fate::Replied(_) | Fate::Settled | Fate::Failed(_) => true,
+            Fate::Rejected { .. } | Fate::GivenUp { .. } | Fate::Kept => false,
+        };
+        let event = ClientEvent::Ended { id, fate };
+        let told = match &mut self.records {
+            None => Some(event),
+            Some(records) => {
+                records.push(Record::Settled(id));
+                if answered { Some(event) } else { records.tell_later(event) }
+            }
+        };
+        self.events.extend(told);
     }
 }

@@ -32,7 +32,7 @@ use self::{
     entry::{Entry, State},
     ramp::Ramp,
 };
-use super::event::Try;
+use super::{Session, event::Try};
 use crate::{
     clock::Timestamp,
     id::{BusinessCode, MAX_NAME_BYTES, MessageId},
@@ -58,7 +58,7 @@ pub(super) struct Outbox {
     later: BTreeSet<(Timestamp, MessageId)>,
     unpaid: BTreeSet<MessageId>,
     in_flight: BTreeSet<MessageId>,
-    /// Businesses that this connection's gateway has been seen to keep in order.
+    /// Businesses that this connection's gateway keeps in order, as it has said or shown.
     ordered: BTreeSet<Arc<str>>,
     budget: Budget,
     ramp: Ramp,
@@ -239,11 +239,12 @@ impl Outbox {
     }
 
     /// A connection is there: everything is to be sent on it, beginning slowly. Returns how many were sent before.
-    pub(super) fn connected(&mut self, longest_keep: Option<Duration>) -> usize {
+    pub(super) fn connected(&mut self, session: &Session) -> usize {
         self.disconnected();
         self.ramp = Ramp::new();
-        self.ordered.clear();
-        self.limit_keep(longest_keep.unwrap_or(Duration::MAX));
+        let ordered = session.businesses.iter().filter(|business| business.in_order);
+        self.ordered = ordered.map(|business| business.name.as_str().into()).collect();
+        self.limit_keep(session.keep_for.unwrap_or(Duration::MAX));
         let later = self.later.iter().map(|&(_, id)| id);
         let waiting: Vec<_> = later.chain(self.unpaid.iter().copied()).chain(self.behind()).collect();
         for id in waiting {
