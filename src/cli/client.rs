@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     client::{
-        Client, ClientConfig, CloseReason, ConnectError, Push, Pushes, Reply, RequestError, Token, TransportKind,
+        ClientConfig, CloseReason, ConnectError, DirectClient, Push, Pushes, Reply, RequestError, Token, TransportKind,
     },
     clock::{Clock, Timestamp},
     id::BusinessCode,
@@ -106,7 +106,7 @@ pub enum ClientCommandError {
 pub async fn run(args: ClientArgs) -> Result<(), ClientCommandError> {
     let config = args.config();
     let clock = Clock::system();
-    let (client, pushes) = Client::connect_with(config, clock.clone())
+    let (client, pushes) = DirectClient::connect_with(config, clock.clone())
         .await
         .map_err(|source| ClientCommandError::Connect { address: args.addr.clone(), source })?;
     match &args.send {
@@ -131,20 +131,24 @@ impl ClientArgs {
     }
 
     /// The business and the text of a line: the business is named where the line starts with a name that exists.
-    fn parse_line<'a>(&self, client: &Client, line: &'a str) -> Result<(BusinessCode, &'a str), ClientCommandError> {
+    fn parse_line<'a>(
+        &self,
+        client: &DirectClient,
+        line: &'a str,
+    ) -> Result<(BusinessCode, &'a str), ClientCommandError> {
         let named = line.split_once(' ').and_then(|(name, text)| Some((client.business(name)?, text)));
         named.map_or_else(|| Ok((find(client, &self.business)?, line)), Ok)
     }
 }
 
-fn find(client: &Client, name: &str) -> Result<BusinessCode, ClientCommandError> {
+fn find(client: &DirectClient, name: &str) -> Result<BusinessCode, ClientCommandError> {
     client.business(name).ok_or_else(|| {
         let known: Vec<_> = client.session().businesses.iter().map(|business| business.name.as_str()).collect();
         ClientCommandError::UnknownBusiness { name: name.to_owned(), known: known.join(", ") }
     })
 }
 
-async fn send_once(client: &Client, args: &ClientArgs, request: &str) -> Result<(), ClientCommandError> {
+async fn send_once(client: &DirectClient, args: &ClientArgs, request: &str) -> Result<(), ClientCommandError> {
     let (name, text) = request.split_once(':').unwrap_or((&args.business, request));
     let business = find(client, name)?;
     let reply = client.request(business, Bytes::copy_from_slice(text.as_bytes()), args.timeout).await?;
@@ -154,7 +158,7 @@ async fn send_once(client: &Client, args: &ClientArgs, request: &str) -> Result<
 
 /// A person at the keyboard and a gateway.
 struct Conversation {
-    client: Client,
+    client: DirectClient,
     pushes: Pushes,
     args: ClientArgs,
     clock: Clock,
@@ -285,7 +289,7 @@ mod tests {
     fn a_user_is_all_that_must_be_given() {
         let args = Program::try_parse_from(["dagor", "--user", "alice"]).unwrap().client;
         let config = args.config();
-        assert_eq!((config.address.as_str(), config.user.as_str()), ("127.0.0.1:7400", "alice"));
+        assert_eq!((config.gateways, config.user.as_str()), (vec!["127.0.0.1:7400".to_owned()], "alice"));
         assert_eq!((config.transport, config.hold_back), (TransportKind::Tcp, true));
         assert!(Program::try_parse_from(["dagor"]).is_err());
     }

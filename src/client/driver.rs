@@ -84,6 +84,8 @@ impl Inner {
                         let _gone = waiting.send(result);
                     }
                 }
+                // Without an outbox nothing waits for these.
+                Event::Late { .. } | Event::SettledThrough(_) | Event::Ticket(_) | Event::Spread(_) => {}
                 Event::Pushed(push) => self.pushes.put(push),
                 Event::MoveWanted(goaway) => {
                     info!(reason = %goaway.verdict, "the gateway wants this client to move");

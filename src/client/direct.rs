@@ -1,5 +1,6 @@
-//! What an app holds: a [`Client`] to ask with, a [`Pushes`] to listen with. The connection ends when the last
-//! `Client` is dropped.
+//! One connection without an outbox, for whoever wants a fresh try for each request and no promise beyond it: load
+//! generators, probes, tests. A [`DirectClient`] to ask with, a [`Pushes`] to listen with; the connection ends when the
+//! last `DirectClient` is dropped.
 
 use std::{
     future::poll_fn,
@@ -20,13 +21,14 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    id::{BusinessCode, OutboxId},
+    id::{BusinessCode, MessageId, OutboxId},
+    pb::client::ConnectReason,
     wire::Flags,
 };
 
 /// A connection to a gateway. Clones share it; it ends when the last one is dropped.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct DirectClient {
     handle: Arc<Handle>,
     session: Arc<Session>,
 }
@@ -47,7 +49,7 @@ fn close(shared: &Shared) {
     inner.wake_task();
 }
 
-impl Client {
+impl DirectClient {
     /// Connects and logs in, on the system's clock. Needs a tokio runtime.
     ///
     /// # Errors
@@ -148,13 +150,18 @@ impl Client {
     }
 }
 
-async fn login(config: ClientConfig, clock: Clock) -> Result<(Client, Pushes), ConnectError> {
-    let link = Link::open(&config).await?;
+async fn login(config: ClientConfig, clock: Clock) -> Result<(DirectClient, Pushes), ConnectError> {
+    let address = config.gateways.first().ok_or(ConnectError::NoGateway)?;
+    let link = Link::open(address, &config).await?;
     let login = Login {
         user: config.user,
         device: config.device,
         token: config.token,
         outbox: OutboxId(fastrand::u64(..)),
+        oldest_unsettled: MessageId(0),
+        ticket: Bytes::new(),
+        gateways_tried: 0,
+        reason: ConnectReason::New,
         heartbeat: config.heartbeat,
         timeout: config.connect_timeout,
         max_body_bytes: config.max_body_bytes,
@@ -166,12 +173,12 @@ async fn login(config: ClientConfig, clock: Clock) -> Result<(Client, Pushes), C
     let session = poll_fn(|cx| driver.poll_login(cx)).await.map_err(ConnectError::Closed)?;
     tokio::spawn(driver);
     let pushes = Pushes::new(Arc::clone(&shared));
-    Ok((Client { handle: Arc::new(Handle(shared)), session }, pushes))
+    Ok((DirectClient { handle: Arc::new(Handle(shared)), session }, pushes))
 }
 
 /// A request on its way; resolves to its reply.
 #[derive(Debug)]
-#[must_use = "the reply is lost; use `Client::notify` if none is wanted"]
+#[must_use = "the reply is lost; use `DirectClient::notify` if none is wanted"]
 pub struct Response(Wait);
 
 #[derive(Debug)]
