@@ -94,7 +94,7 @@ pub(crate) struct Frame {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) business: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) flags: Option<Vec<String>>,
+    pub(crate) flags: Option<Value>,
 }
 
 /// What must be so over all seeds, because one delay alone shows nothing.

@@ -45,7 +45,8 @@ pub(crate) fn encode(frame: &Frame, out: &mut Vec<u8>) {
             continue;
         }
         let body = message(&descriptor(kind), fields).encode_to_vec();
-        let flags = frame.flags.iter().flatten().fold(Flags::default(), |all, name| all.with(flag_named(name)));
+        let flags = frame.flags.as_ref().and_then(Value::as_array).into_iter().flatten();
+        let flags = flags.fold(Flags::default(), |all, name| all.with(flag_named(name.as_str().unwrap_or_default())));
         let header = Header {
             body_bytes: body.len(),
             kind: kind_named(kind) as u8,

@@ -16,8 +16,20 @@ export function create({ user, device, outbox, gateways, login_ms: loginMs, keep
   return machine;
 }
 
-/** { name: undefined or the failure } for each case; `read` takes a path within the kit's folder and returns the JSON. */
-export async function runAll(read, make = create) {
+/** A client that dials once and never says a word: it must not pass anything. */
+export function mute(settings, now, random) {
+  const client = create(settings, now, random);
+  const poll = client.poll;
+  const next = () => {
+    const output = poll();
+    return output?.send || output?.dial > 1 ? next() : output;
+  };
+  client.poll = next;
+  return client;
+}
+
+/** { name: "passed" or the failure } for each case; `read` takes a path within the kit's folder and returns the JSON. */
+export async function runAll(read, make) {
   const results = {};
   for (const name of await read("index.json")) results[name] = runCase(await read(`cases/${name}.json`), make) ?? "passed";
   return results;

@@ -8,6 +8,9 @@ import { NO_REPLY_WANTED, RESENT, decodeFrames } from "./frames.js";
 /** Delays are random, so every case is run with several seeds. */
 const SEEDS = 32;
 
+/** What an app must be able to rely on; what else a client tells is its own affair. */
+const EVENTS = ["connected", "pushed", "settled", "ended"];
+
 /** More timers than any case needs: beyond it a timer stands still. */
 const MOST_TIMERS = 100_000;
 
@@ -43,7 +46,10 @@ class Run {
   /** When the last step took place, and those that have a name. */
   #last = 0;
   #named = new Map();
+  #timers = 0;
   #links = 0;
+  /** The addresses, in order. */
+  #dialled = [];
   /** Links to whose end the gateway has had the last word: whether the client closes its side is its own affair. */
   #over = new Set();
   /** What the client did and no step has claimed yet: { what, link, at, … }. */
@@ -71,13 +77,20 @@ class Run {
 
   #step(step, index) {
     const link = step.on ?? this.#links;
-    if (step.client_dials !== undefined) this.#expect("dial", undefined, step, index, (got) => matches(step.client_dials, got.address));
-    else if (step.client_closes !== undefined) this.#expect("close", step.client_closes, step, index, () => true);
-    else if (step.app_sees !== undefined) this.#expect("event", undefined, step, index, (got) => matches(step.app_sees, got.event));
-    else if (step.client_sends !== undefined) {
-      for (const frame of each(step.client_sends)) this.#expect("frame", link, step, index, (got) => matches(frame, got.frame));
-    } else this.#input(step, link);
+    const since = step.since === undefined ? this.#last : this.#named.get(step.since);
+    const expect = (what, onLink, expected, matching) => this.#expect({ what, onLink, expected, matching, since, step, index });
+    if (step.client_dials !== undefined) expect("dial", undefined, step.client_dials, (expected, got) => this.#isAddress(expected, got.address));
+    else if (step.client_closes !== undefined) expect("close", step.client_closes, "the close", () => true);
+    else if (step.app_sees !== undefined) for (const event of each(step.app_sees)) expect("event", undefined, event, (expected, got) => matches(expected, got.event));
+    else if (step.client_sends !== undefined) for (const frame of each(step.client_sends)) expect("frame", link, frame, (expected, got) => matches(expected, got.frame));
+    else this.#input(step, link);
     if (step.as) this.#named.set(step.as, this.#last);
+  }
+
+  #isAddress(expected, address) {
+    const fits = expected.unlike_last ? !this.#dialled.slice(-expected.unlike_last).includes(address) : matches(expected, address);
+    this.#dialled.push(address);
+    return fits;
   }
 
   /** Something happens to the client, which must have been silent since the last step. */
@@ -108,16 +121,15 @@ class Run {
   }
 
   /** The client does something, within a time from the last step or a named one. */
-  #expect(what, link, step, index, matching) {
-    const since = step.since === undefined ? this.#last : this.#named.get(step.since);
+  #expect({ what, onLink, expected, matching, since, step, index }) {
     const [from, to] = (step.within_ms ?? [0, 0]).map((millis) => since + millis);
-    const wanted = JSON.stringify(step[Object.keys(step).find((key) => /^(client|app)_/.test(key))]);
+    const wanted = `${what} ${JSON.stringify(expected)}`;
     let found;
-    while ((found = this.#pending.findIndex((got) => got.what === what && (link === undefined || got.link === link))) < 0) {
+    while ((found = this.#pending.findIndex((got) => got.what === what && (onLink === undefined || got.link === onLink))) < 0) {
       if (!this.#fireNext(to)) throw new Fault(`expected ${wanted} by ${to} ms, got ${show(this.#pending[0])}`);
     }
     const [got] = this.#pending.splice(found, 1);
-    if (!matching(got)) throw new Fault(`expected ${wanted}, got ${show(got)}`);
+    if (!matching(expected, got)) throw new Fault(`expected ${wanted}, got ${show(got)}`);
     if (got.at < from - ROUNDING || got.at > to + ROUNDING) throw new Fault(`expected ${wanted} from ${from} to ${to} ms, got it at ${got.at} ms`);
     if (step.over_seeds) this.#delays.set(index, [...(this.#delays.get(index) ?? []), got.at - since]);
     this.#last = got.at;
@@ -136,8 +148,8 @@ class Run {
   #fireNext(to) {
     const due = this.#client.nextTimeout();
     if (due > to + ROUNDING) return false;
-    this.timers = (this.timers ?? 0) + 1;
-    if (this.timers > MOST_TIMERS) throw new Fault(`a timer that stands still at ${due} ms`);
+    this.#timers += 1;
+    if (this.#timers > MOST_TIMERS) throw new Fault(`a timer that stands still at ${due} ms`);
     this.#now = Math.max(this.#now, due);
     this.#client.timeout(this.#now);
     this.#collect();
@@ -154,7 +166,7 @@ class Run {
         for (const frame of decodeFrames(output.bytes, Infinity)) this.#pending.push({ what: "frame", at, link: output.send, frame: readable(frame) });
       } else if (output.close) {
         if (!this.#over.has(output.close)) this.#pending.push({ what: "close", at, link: output.close });
-      } else this.#pending.push({ what: "event", at, event: plain(output) });
+      } else if (EVENTS.includes(output.event)) this.#pending.push({ what: "event", at, event: plain(output) });
     }
   }
 }
@@ -186,7 +198,7 @@ function matches(expected, got) {
   return typeof got === "object" && Object.entries(expected).every(([key, value]) => matches(value, got[key]));
 }
 
-/** A frame with `ids` stands for one with each of them. */
+/** A frame or an event with `ids` stands for one with each of them. */
 function each({ ids, ...frame }) {
   if (ids === undefined) return [frame];
   return Array.from({ length: ids[1] - ids[0] + 1 }, (_, index) => ({ ...frame, id: ids[0] + index }));

@@ -40,6 +40,7 @@ export class Link {
 
   open(welcome, lastId, now) {
     this.state = "open";
+    this.openedAt = now;
     this.deadline = Infinity;
     this.#welcome = welcome;
     this.#businesses = new Map(welcome.businesses.map((business) => [business.name, business]));

@@ -24,9 +24,11 @@ const REPLACED = 6;
 const UNKNOWN_BUSINESS = 20;
 const BEHIND = 119;
 
-/** What the range of a reason says. Replaced by itself a client is not unwanted: one of its own logins overtook another. */
+/** For so long after a login that was left without an answer, being replaced may be that login's doing. */
+const ABANDONED_MS = 60_000;
+
+/** What the range of a reason says. */
 function advice(reason) {
-  if (reason === REPLACED) return "reconnect";
   if (reason < 100) return "stop";
   if (reason >= 200 && reason < 300) return "reconnect";
   return reason >= 300 && reason < 400 ? "go elsewhere" : "back off";
@@ -46,7 +48,8 @@ export class Machine {
   #ticket = new Uint8Array();
   #keepForLimit = Infinity;
   #seenPushes = new Set();
-  #ended = false;
+  /** When a login was left without an answer. */
+  #abandonedAt = -Infinity;
   /** When a retry becomes due that was not when something was sent last. */
   #retryAt = Infinity;
 
@@ -165,36 +168,38 @@ export class Machine {
     if (link !== this.#serving) return;
     this.#serving = undefined;
     this.#outbox.sendAllAgain();
-    this.#event("disconnected");
+    this.#event("disconnected", {});
   }
 
   /** A link ended without a word on what to do. */
   #lost(link, now) {
+    if (link.state === "greeting") this.#abandonedAt = now;
     this.#forget(link);
-    if (this.#ended || this.#next) return;
-    if (link.state === "open") this.#reconnect.lost(now);
+    if (this.#next) return;
+    if (link.state === "open") this.#reconnect.lost(now - link.openedAt, now);
     else this.#reconnect.failed(0, now);
   }
 
+  /** Nothing is sent or dialled any more. What is unsettled stays until its time is over. */
   #end(reason) {
-    this.#ended = true;
     for (const link of this.#links()) {
       this.#close(link);
       this.#forget(link);
     }
     this.#reconnect.at = Infinity;
     this.#event("ended", { reason });
-    for (const entry of this.#outbox.entries()) this.#giveUp(entry.id);
   }
 
   #refused(link, { reason, retry_after_ms, alternatives }, now) {
     const todo = advice(reason);
-    if (todo === "stop") return this.#end(reason);
     this.#close(link);
     this.#forget(link);
     if (this.#next) return undefined;
+    // While an older connection serves, that gateway's word counts.
+    const isOwnDoing = reason === REPLACED && now - this.#abandonedAt < ABANDONED_MS;
+    if (todo === "stop" && !this.#serving && !isOwnDoing) return this.#end(reason);
     if (todo === "go elsewhere" && this.#reconnect.redirected(alternatives, retry_after_ms, now)) return undefined;
-    if (todo === "reconnect" && link.state === "open" && retry_after_ms === 0) return this.#reconnect.lost(now);
+    if (todo === "reconnect" && link.state === "open" && retry_after_ms === 0) return this.#reconnect.lost(now - link.openedAt, now);
     return this.#reconnect.failed(retry_after_ms, now);
   }
 
@@ -236,7 +241,7 @@ export class Machine {
       if (entry.state === "sent") link.answered();
       if (reply.outcome === "OUTCOME_REPLIED") this.#settle(id, { how: "replied", reason: reply.reason, payload: reply.payload });
       else if (reply.outcome === "OUTCOME_REFUSED") this.#refuse(id, reply, now);
-      else if (advice(reply.reason) === "stop") this.#settle(id, { how: "rejected", reason: reply.reason });
+      else if (reply.reason > 0 && advice(reply.reason) === "stop") this.#settle(id, { how: "rejected", reason: reply.reason });
       else this.#unknown(entry, reply.retry_after_ms, now);
     }
     this.#settledThrough(reply.settled_through);

@@ -3,6 +3,9 @@
 const FIRST_DELAY_MS = 1000;
 const LONGEST_DELAY_MS = 60_000;
 
+/** A connection that lasted this long makes up for the failures before it. */
+const STABLE_MS = 10_000;
+
 /** So many redirects are followed for one login; then the client's own list and the formula are in force again. */
 const MOST_HOPS = 3;
 
@@ -14,6 +17,7 @@ export class Reconnect {
   #addresses;
   #target;
   #failures = 0;
+  #spreadIsUsed = false;
   #hops = 0;
   #tried = 0;
   #spreadMs = 0;
@@ -43,16 +47,19 @@ export class Reconnect {
   welcomed({ spread_ms }) {
     Object.assign(this, { reason: "CONNECT_REASON_NETWORK", at: Infinity });
     this.#spreadMs = spread_ms;
-    this.#failures = this.#hops = this.#tried = 0;
+    this.#hops = this.#tried = 0;
   }
 
   heardSpread(spreadMs) {
     if (spreadMs > 0) this.#spreadMs = spreadMs;
   }
 
-  /** A connection that was open ended: the first delay comes from the gateways, which know how many others come. */
-  lost(now) {
-    this.#wait(this.#random() * this.#spreadMs, now);
+  /** A connection that was open for `lasted` ended: the gateways said how many come with this client. */
+  lost(lasted, now) {
+    if (lasted >= STABLE_MS) [this.#failures, this.#spreadIsUsed] = [0, false];
+    if (this.#spreadIsUsed) return this.failed(0, now);
+    this.#spreadIsUsed = true;
+    return this.#wait(this.#random() * this.#spreadMs, now);
   }
 
   /** A dial or a login failed. */
