@@ -65,6 +65,21 @@ pub(crate) enum Action {
     PauseMs(u64),
 }
 
+impl Action {
+    /// What the client must do, rather than what happens to it.
+    pub(crate) fn is_expectation(&self) -> bool {
+        match self {
+            Self::AppSees(_) | Self::ClientDials(_) | Self::ClientSends(_) | Self::ClientCloses(_) => true,
+            Self::AppSubmits(_)
+            | Self::AppCancels(_)
+            | Self::GatewayAccepts(_)
+            | Self::GatewaySends(_)
+            | Self::GatewayCloses(_)
+            | Self::PauseMs(_) => false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Submission {
@@ -105,6 +120,19 @@ pub(crate) struct OverSeeds {
     pub(crate) some_above_ms: u64,
 }
 
+/// An event or a frame with `ids` stands for one with each of them.
+pub(crate) fn each_id(value: &Value) -> Vec<Value> {
+    let Some(bounds) = value.get("ids").and_then(Value::as_array) else { return vec![value.clone()] };
+    let [first, last] = [0, 1].map(|index| bounds[index].as_u64().unwrap());
+    let with_id = |id: u64| {
+        let mut one = value.clone();
+        one.as_object_mut().unwrap().remove("ids");
+        one["id"] = id.into();
+        one
+    };
+    (first..=last).map(with_id).collect()
+}
+
 impl Frame {
     /// The kind and its fields.
     pub(crate) fn body(&self) -> (&str, &Value) {
@@ -112,16 +140,6 @@ impl Frame {
         match (entries.next(), entries.next()) {
             (Some((kind, fields)), None) => (kind, fields),
             _ => panic!("a frame has one kind: {:?}", self.body),
-        }
-    }
-
-    /// One frame for each of its `ids`.
-    pub(crate) fn each(&self) -> Vec<Self> {
-        match self.ids {
-            None => vec![self.clone()],
-            Some([first, last]) => {
-                (first..=last).map(|id| Self { id: Some(id.into()), ids: None, ..self.clone() }).collect()
-            }
         }
     }
 }

@@ -1,13 +1,18 @@
-//! The conformance kit for client SDKs: its files are well-formed and their bytes are what `proto/client.proto` says. After
-//! a change to a case: `DAGOR_REGENERATE=1 cargo test --test conformance`.
+//! The conformance kit for client SDKs: the SDK of this package passes it, its files are well-formed, and their bytes are
+//! what `proto/client.proto` says. After a change to a case: `DAGOR_REGENERATE=1 cargo test --test conformance`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod case;
 mod message;
+mod runner;
+mod sdk;
 
 use std::{env, fs, path::Path};
 
-use self::case::{Action, Case};
+use self::{
+    case::{Action, Case},
+    sdk::Sdk,
+};
 
 const CASES: &str = "tests/conformance/cases";
 
@@ -47,10 +52,46 @@ fn is_current(file: &Path, text: &str) -> bool {
     current
 }
 
+/// All failures at once.
+fn assert_none(failures: &[String]) {
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn the_sdk_passes_every_case() {
+    let run = |name: String| runner::run(&read(&name).1, Sdk::new).err().map(|fault| format!("{name}, {fault}"));
+    assert_none(&names().into_iter().filter_map(run).collect::<Vec<_>>());
+}
+
+/// Where a case says what the client does, a client that does nothing, or something else, fails: so does the SDK if the
+/// case says that nothing happens instead.
+#[test]
+fn no_expectation_can_be_left_out() {
+    let mut idle = Vec::new();
+    for name in names() {
+        let case = read(&name).1;
+        for index in 0..case.steps.len() {
+            let mut changed = case.clone();
+            let step = &mut changed.steps[index];
+            if !step.action.is_expectation() {
+                continue;
+            }
+            let was = case::line(&step.action);
+            step.action = Action::PauseMs(step.within_ms.map_or(0, |[_, to]| to));
+            if runner::run(&changed, Sdk::new).is_ok() {
+                idle.push(format!("{name}, step {}, {was}: passes without it", index + 1));
+            }
+        }
+    }
+    assert_none(&idle);
+}
+
 #[test]
 fn the_bytes_and_the_index_are_those_of_the_cases() {
     let mut stale: Vec<_> = names();
-    stale.retain(|name| !is_current(&Path::new(CASES).join(name).with_extension("json"), &complete(read(name).1).to_text()));
+    stale.retain(|name| {
+        !is_current(&Path::new(CASES).join(name).with_extension("json"), &complete(read(name).1).to_text())
+    });
     let list: Vec<_> = names().iter().map(|name| format!("  \"{name}\"")).collect();
     if !is_current(&Path::new(CASES).with_file_name("index.json"), &format!("[\n{}\n]\n", list.join(",\n"))) {
         stale.push("index".into());

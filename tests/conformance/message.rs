@@ -9,12 +9,12 @@ use dagor::{
     wire::{Flags, HEADER_BYTES, Header, Kind},
 };
 use protox::prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, Kind as Type, MessageDescriptor, ReflectMessage as _, Value as Field,
-    prost::Message as _,
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind as Type, MessageDescriptor, ReflectMessage as _,
+    Value as Field, prost::Message as _,
 };
 use serde_json::{Map, Value, json};
 
-use crate::case::Frame;
+use crate::case::{Frame, each_id};
 
 const PACKAGE: &str = "dagor.client.v1";
 const FLAGS: [(Flags, &str); 2] = [(Flags::NO_REPLY_WANTED, "no_reply_wanted"), (Flags::RESENT, "resent")];
@@ -38,24 +38,23 @@ fn kind_named(name: &str) -> Kind {
 
 /// The bytes of a frame, or of each of its `ids`.
 pub(crate) fn encode(frame: &Frame, out: &mut Vec<u8>) {
-    for frame in frame.each() {
-        let (kind, fields) = frame.body();
-        if kind == "raw" {
-            out.extend(from_hex(fields.as_str().expect("raw bytes are text")));
-            continue;
-        }
-        let body = message(&descriptor(kind), fields).encode_to_vec();
-        let flags = frame.flags.as_ref().and_then(Value::as_array).into_iter().flatten();
-        let flags = flags.fold(Flags::default(), |all, name| all.with(flag_named(name.as_str().unwrap_or_default())));
+    let (kind, fields) = frame.body();
+    if kind == "raw" {
+        return out.extend(from_hex(fields.as_str().expect("raw bytes are text")));
+    }
+    let body = message(&descriptor(kind), fields).encode_to_vec();
+    let flags = frame.flags.as_ref().and_then(Value::as_array).into_iter().flatten();
+    let flags = flags.fold(Flags::default(), |all, name| all.with(flag_named(name.as_str().unwrap_or_default())));
+    for one in each_id(&json!(frame)) {
         let header = Header {
             body_bytes: body.len(),
             kind: kind_named(kind) as u8,
             flags,
             business: BusinessCode(frame.business.unwrap_or_default()),
-            id: MessageId(frame.id.as_ref().map_or(0, |id| id.as_u64().expect("an id is a number"))),
+            id: MessageId(one["id"].as_u64().unwrap_or_default()),
         };
         out.extend(header.encode());
-        out.extend(body);
+        out.extend(&body);
     }
 }
 
@@ -69,7 +68,9 @@ fn message(descriptor: &MessageDescriptor, fields: &Value) -> DynamicMessage {
         let field = descriptor.get_field_by_name(name);
         let field = field.unwrap_or_else(|| panic!("{} has no field {name}", descriptor.name()));
         let value = match value {
-            Value::Array(items) if field.is_list() => Field::List(items.iter().map(|item| scalar(&field, item)).collect()),
+            Value::Array(items) if field.is_list() => {
+                Field::List(items.iter().map(|item| scalar(&field, item)).collect())
+            }
             value => scalar(&field, value),
         };
         message.set_field(&field, value);
@@ -84,9 +85,10 @@ fn scalar(field: &FieldDescriptor, value: &Value) -> Field {
         Type::Bool => value.as_bool().map(Field::Bool),
         Type::String => value.as_str().map(|text| Field::String(text.to_owned())),
         Type::Bytes => value.as_str().map(|text| Field::Bytes(Bytes::from(text.to_owned()))),
-        Type::Enum(values) => {
-            value.as_str().and_then(|name| values.get_value_by_name(name)).map(|value| Field::EnumNumber(value.number()))
-        }
+        Type::Enum(values) => value
+            .as_str()
+            .and_then(|name| values.get_value_by_name(name))
+            .map(|value| Field::EnumNumber(value.number())),
         Type::Message(inner) => Some(Field::Message(message(&inner, value))),
         other => panic!("the protocol has no {other:?}"),
     };

@@ -26,6 +26,7 @@ async fn the_browser_client_passes_the_conformance_kit() {
     };
     let failed: Vec<_> = cases(&posted["results"]).filter(|(_, result)| *result != "passed").map(failure).collect();
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
-    let passed: Vec<_> = cases(&posted["mute"]).filter(|(_, result)| *result == "passed").map(|(name, _)| name).collect();
+    let passed: Vec<_> =
+        cases(&posted["mute"]).filter(|(_, result)| *result == "passed").map(|(name, _)| name).collect();
     assert_eq!((passed.len(), cases(&posted["mute"]).count() > 50), (0, true), "a mute client passes {passed:?}");
 }

@@ -95,7 +95,8 @@ async fn a_gateway_restart_loses_no_message_of_the_page_and_shows_none_twice() {
     };
     assert_eq!(kills, (MESSAGES - 1) / BETWEEN_KILLS);
     let expected: BTreeSet<_> = (1..=MESSAGES).map(|number| format!("message {number}")).collect();
-    let [sent, pushed] = ["sent", "pushed"].map(|list| serde_json::from_value::<Vec<String>>(posted[list].clone()).unwrap());
+    let [sent, pushed] =
+        ["sent", "pushed"].map(|list| serde_json::from_value::<Vec<String>>(posted[list].clone()).unwrap());
     assert_eq!((sent.len(), sent.into_iter().collect::<BTreeSet<_>>()), (MESSAGES, expected.clone()));
     let shown: BTreeSet<_> = pushed.iter().cloned().collect();
     assert_eq!(pushed.len(), shown.len(), "no push is shown twice");
