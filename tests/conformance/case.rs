@@ -44,6 +44,9 @@ pub(crate) struct Step {
     pub(crate) over_seeds: Option<OverSeeds>,
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
+    /// Why the gateway closes, where that is all it says: the close code of a WebSocket, less 4000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<u32>,
     /// The bytes of `gateway_sends`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hex: Option<String>,

@@ -7,7 +7,7 @@ mod message;
 mod runner;
 mod sdk;
 
-use std::{env, fs, path::Path};
+use std::{collections::BTreeMap, env, fs, path::Path, sync::OnceLock};
 
 use self::{
     case::{Action, Case},
@@ -15,19 +15,18 @@ use self::{
 };
 
 const CASES: &str = "tests/conformance/cases";
+const INDEX: &str = "tests/conformance/index.json";
 
-/// The names in the folder, in order.
-fn names() -> Vec<String> {
-    let files = fs::read_dir(CASES).unwrap().map(|entry| entry.unwrap().path());
-    let mut names: Vec<_> = files.map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
-    names.sort();
-    names
+/// What is in the folder, read once: the cases by name, with their text.
+fn kit() -> &'static BTreeMap<String, (String, Case)> {
+    static KIT: OnceLock<BTreeMap<String, (String, Case)>> = OnceLock::new();
+    KIT.get_or_init(|| fs::read_dir(CASES).unwrap().map(|entry| read(&entry.unwrap().path())).collect())
 }
 
-fn read(name: &str) -> (String, Case) {
-    let text = fs::read_to_string(Path::new(CASES).join(name).with_extension("json")).unwrap();
-    let case = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-    (text, case)
+fn read(file: &Path) -> (String, (String, Case)) {
+    let text = fs::read_to_string(file).unwrap();
+    let case = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    (file.file_stem().unwrap().to_str().unwrap().to_owned(), (text, complete(case)))
 }
 
 /// Fills in the bytes of what the gateway sends.
@@ -42,14 +41,14 @@ fn complete(mut case: Case) -> Case {
     case
 }
 
-/// Writes `text` to `file` if that is asked for; otherwise it must stand there already.
-fn is_current(file: &Path, text: &str) -> bool {
-    let current = fs::read_to_string(file).unwrap_or_default() == text;
-    if !current && env::var_os("DAGOR_REGENERATE").is_some() {
-        fs::write(file, text).unwrap();
+/// Writes `fresh` to `file` if that is asked for; otherwise that must be `current`.
+fn is_current(file: &Path, current: &str, fresh: &str) -> bool {
+    let differs = current != fresh;
+    if differs && env::var_os("DAGOR_REGENERATE").is_some() {
+        fs::write(file, fresh).unwrap();
         return true;
     }
-    current
+    !differs
 }
 
 /// All failures at once.
@@ -59,8 +58,10 @@ fn assert_none(failures: &[String]) {
 
 #[test]
 fn the_sdk_passes_every_case() {
-    let run = |name: String| runner::run(&read(&name).1, Sdk::new).err().map(|fault| format!("{name}, {fault}"));
-    assert_none(&names().into_iter().filter_map(run).collect::<Vec<_>>());
+    let run = |(name, (_, case)): (&String, &(String, Case))| {
+        runner::run(case, Sdk::new).err().map(|fault| format!("{name}, {fault}"))
+    };
+    assert_none(&kit().iter().filter_map(run).collect::<Vec<_>>());
 }
 
 /// Where a case says what the client does, a client that does nothing, or something else, fails: so does the SDK if the
@@ -68,18 +69,12 @@ fn the_sdk_passes_every_case() {
 #[test]
 fn no_expectation_can_be_left_out() {
     let mut idle = Vec::new();
-    for name in names() {
-        let case = read(&name).1;
-        for index in 0..case.steps.len() {
+    for (name, (_, case)) in kit() {
+        for (index, step) in case.steps.iter().enumerate().filter(|(_, step)| step.action.is_expectation()) {
             let mut changed = case.clone();
-            let step = &mut changed.steps[index];
-            if !step.action.is_expectation() {
-                continue;
-            }
-            let was = case::line(&step.action);
-            step.action = Action::PauseMs(step.within_ms.map_or(0, |[_, to]| to));
+            changed.steps[index].action = Action::PauseMs(step.within_ms.map_or(0, |[_, to]| to));
             if runner::run(&changed, Sdk::new).is_ok() {
-                idle.push(format!("{name}, step {}, {was}: passes without it", index + 1));
+                idle.push(format!("{name}, step {}, {}: passes without it", index + 1, case::line(&step.action)));
             }
         }
     }
@@ -88,13 +83,16 @@ fn no_expectation_can_be_left_out() {
 
 #[test]
 fn the_bytes_and_the_index_are_those_of_the_cases() {
-    let mut stale: Vec<_> = names();
-    stale.retain(|name| {
-        !is_current(&Path::new(CASES).join(name).with_extension("json"), &complete(read(name).1).to_text())
-    });
-    let list: Vec<_> = names().iter().map(|name| format!("  \"{name}\"")).collect();
-    if !is_current(&Path::new(CASES).with_file_name("index.json"), &format!("[\n{}\n]\n", list.join(",\n"))) {
-        stale.push("index".into());
+    let mut stale = Vec::new();
+    for (name, (text, case)) in kit() {
+        if !is_current(&Path::new(CASES).join(name).with_extension("json"), text, &case.to_text()) {
+            stale.push(name.as_str());
+        }
+    }
+    let list: Vec<_> = kit().keys().map(|name| format!("  \"{name}\"")).collect();
+    let index = fs::read_to_string(INDEX).unwrap_or_default();
+    if !is_current(Path::new(INDEX), &index, &format!("[\n{}\n]\n", list.join(",\n"))) {
+        stale.push("index");
     }
     assert!(stale.is_empty(), "{stale:?} differ; run DAGOR_REGENERATE=1 cargo test --test conformance");
 }

@@ -1,5 +1,5 @@
-//! Runs a case against a client, in virtual time: every byte, event, dial and close of the client must be what the next
-//! steps say, at the time that they say.
+//! Runs a case against a client, in virtual time: every byte, event, dial and close of the client must be what the
+//! next steps say, at the time that they say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,8 @@ pub(crate) trait Subject {
     fn cancel(&mut self, id: u64, now: Timestamp);
     fn connected(&mut self, link: u64, now: Timestamp);
     fn received(&mut self, link: u64, bytes: &[u8], now: Timestamp);
-    fn closed(&mut self, link: u64, now: Timestamp);
+    /// With the reason in a WebSocket's close code, if there is one.
+    fn closed(&mut self, link: u64, reason: Option<u32>, now: Timestamp);
     fn next_timeout(&self) -> Option<Timestamp>;
     fn timeout(&mut self, now: Timestamp);
     fn poll(&mut self, now: Timestamp) -> Option<Output>;
@@ -80,11 +81,9 @@ fn check_spread(index: usize, wanted: Option<OverSeeds>, seen: &[u64]) -> Result
     if least < some_below_ms && most >= some_above_ms {
         return Ok(());
     }
-    let step = index + 1;
-    Err(format!(
-        "step {step}: of {} delays, expected some below {some_below_ms} ms and some above {some_above_ms} ms, got {least} to {most} ms",
-        seen.len()
-    ))
+    let (step, delays) = (index + 1, seen.len());
+    let wanted = format!("some below {some_below_ms} ms and some above {some_above_ms} ms");
+    Err(format!("step {step}: of {delays} delays, expected {wanted}, got {least} to {most} ms"))
 }
 
 /// Nanoseconds.
@@ -158,7 +157,12 @@ impl<'a, S: Subject> Run<'a, S> {
             Action::ClientSends(frame) => {
                 each_id(&json!(frame)).into_iter().try_for_each(|frame| expect(What::Frame, Some(link), frame))?;
             }
-            input => self.input(input, link, step.hex.as_deref().unwrap_or_default())?,
+            Action::AppSubmits(_)
+            | Action::AppCancels(_)
+            | Action::GatewayAccepts(_)
+            | Action::GatewaySends(_)
+            | Action::GatewayCloses(_)
+            | Action::PauseMs(_) => self.input(step, link)?,
         }
         if let Some(name) = &step.name {
             self.named.insert(name.clone(), self.last);
@@ -167,14 +171,10 @@ impl<'a, S: Subject> Run<'a, S> {
     }
 
     /// Something happens to the client, which must have been silent since the last step.
-    fn input(&mut self, action: &Action, link: u64, hex: &str) -> Result<(), String> {
+    fn input(&mut self, step: &Step, link: u64) -> Result<(), String> {
         self.nothing_pending()?;
-        if let Action::PauseMs(millis) = action {
-            self.advance(plus_millis(self.now, *millis))?;
-        }
-        self.last = self.now;
         let now = self.now;
-        match action {
+        match &step.action {
             Action::AppSubmits(message) => {
                 (0..message.times.unwrap_or(1)).for_each(|_| self.client.submit(message, now));
             }
@@ -182,20 +182,18 @@ impl<'a, S: Subject> Run<'a, S> {
             Action::GatewayAccepts(link) => self.client.connected(*link, now),
             Action::GatewayCloses(link) => {
                 self.over.insert(*link);
-                self.client.closed(*link, now);
+                self.client.closed(*link, step.reason, now);
             }
             Action::GatewaySends(frames) => {
                 if frames.iter().any(|frame| ["Refused", "Kick"].contains(&frame.body().0)) {
                     self.over.insert(link);
                 }
-                self.client.received(link, &message::from_hex(hex), now);
+                self.client.received(link, &message::from_hex(step.hex.as_deref().unwrap_or_default()), now);
             }
-            Action::PauseMs(_)
-            | Action::ClientDials(_)
-            | Action::ClientSends(_)
-            | Action::ClientCloses(_)
-            | Action::AppSees(_) => {}
+            Action::PauseMs(millis) => self.advance(plus_millis(now, *millis))?,
+            Action::ClientDials(_) | Action::ClientSends(_) | Action::ClientCloses(_) | Action::AppSees(_) => {}
         }
+        self.last = self.now;
         self.collect();
         Ok(())
     }

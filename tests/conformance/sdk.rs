@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use dagor::{
     client::{
         Agent, AgentStart, ClientConfig, ClientEvent, CloseReason, Command, Fate, Kept, LinkId, NewMessage,
-        OutboxLimits, StopReason,
+        OutboxLimits, StopReason, Verdict,
     },
     clock::Timestamp,
     id::{MessageId, OutboxId},
@@ -66,8 +66,12 @@ impl Subject for Sdk {
         self.agent.handle_bytes(LinkId(link), &mut BytesMut::from(bytes), now);
     }
 
-    fn closed(&mut self, link: u64, now: Timestamp) {
-        self.agent.handle_disconnect(LinkId(link), CloseReason::Disconnected, now);
+    fn closed(&mut self, link: u64, reason: Option<u32>, now: Timestamp) {
+        let reason = reason.map_or(CloseReason::Disconnected, |code| CloseReason::Refused {
+            verdict: Verdict { code, detail: String::new(), retry_after: None },
+            alternatives: Vec::new(),
+        });
+        self.agent.handle_disconnect(LinkId(link), reason, now);
     }
 
     fn next_timeout(&self) -> Option<Timestamp> {

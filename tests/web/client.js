@@ -1,4 +1,4 @@
-// Gives machine.js its sockets and its clock: WebSockets with the subprotocol dagor.v1, timers, and nothing else to decide.
+// Gives machine.js its sockets and its clock: WebSockets with the subprotocol dagor.v1, and timers. Decides nothing.
 
 import { Machine } from "./machine.js";
 
@@ -17,7 +17,7 @@ export class Client {
   #onEvent;
 
   /**
-   * Connects at once, and tells `onEvent` of { event: "connected" | "disconnected" | "settled" | "pushed" | "ended", … }.
+   * Connects at once, and tells `onEvent` of { event, … }: connected, disconnected, settled, pushed, ended.
    * `config`: user, gateways (host:port), and what differs from the machine's defaults.
    */
   constructor(config, onEvent) {
@@ -47,8 +47,9 @@ export class Client {
       else events.push(output);
     }
     clearTimeout(this.#timer);
-    const wait = this.#machine.nextTimeout() - performance.now();
-    this.#timer = setTimeout(() => this.#turn((now) => this.#machine.timeout(now)), Math.min(Math.max(wait, 0), LONGEST_TIMER_MS));
+    const wait = Math.max(this.#machine.nextTimeout() - performance.now(), 0);
+    const fire = () => this.#turn((now) => this.#machine.timeout(now));
+    this.#timer = setTimeout(fire, Math.min(wait, LONGEST_TIMER_MS));
     // Last, because an app may submit something when it hears of them.
     events.forEach(this.#onEvent);
     return result;
@@ -62,7 +63,8 @@ export class Client {
     socket.onmessage = ({ data }) => this.#turn((now) => this.#machine.received(link, new Uint8Array(data), now));
     socket.onclose = ({ code }) => {
       this.#sockets.delete(link);
-      this.#turn((now) => this.#machine.closed(link, code > FIRST_CLOSE_CODE ? code - FIRST_CLOSE_CODE : undefined, now));
+      const reason = code > FIRST_CLOSE_CODE ? code - FIRST_CLOSE_CODE : undefined;
+      this.#turn((now) => this.#machine.closed(link, reason, now));
     };
   }
 

@@ -28,9 +28,11 @@ export function mute(settings, now, random) {
   return client;
 }
 
-/** { name: "passed" or the failure } for each case; `read` takes a path within the kit's folder and returns the JSON. */
+/** { name: "passed" or the failure } for each case; `read` takes a path within the kit's folder and returns its JSON. */
 export async function runAll(read, make) {
   const results = {};
-  for (const name of await read("index.json")) results[name] = runCase(await read(`cases/${name}.json`), make) ?? "passed";
+  for (const name of await read("index.json")) {
+    results[name] = runCase(await read(`cases/${name}.json`), make) ?? "passed";
+  }
   return results;
 }

@@ -1,4 +1,4 @@
-// Bytes and frames: 16 bytes of header, then the body. A length is checked before anything is done with what follows it.
+// Bytes and frames: 16 bytes of header, then the body. A length is checked before anything is done with what follows.
 
 import { Malformed, decode, encode } from "./protobuf.js";
 
@@ -30,8 +30,8 @@ export function encodeFrame(name, message, { flags = 0, business = 0, id = 0 } =
 }
 
 /**
- * The frames in `bytes`, which hold whole ones only, as { kind, flags, business, id, message }; of a kind to be skipped,
- * only its place is there: { kind: undefined }. A generator, because what comes before a fault still counts.
+ * The frames in `bytes`, which hold whole ones only, as { kind, flags, business, id, message }. A kind to be skipped is
+ * undefined. A generator, because what comes before a fault still counts.
  */
 export function* decodeFrames(bytes, maxBodyBytes) {
   for (let at = 0; at < bytes.length; ) {

@@ -1,5 +1,5 @@
-// Runs the cases of the conformance kit (docs/conformance.md) against a client, in virtual time: every byte, event, dial
-// and close of the client must be what the next steps say, at the time that they say.
+// Runs the cases of the conformance kit (docs/conformance.md) against a client, in virtual time: every byte, event,
+// dial and close of the client must be what the next steps say, at the time that they say.
 //
 // A client here is what machine.js is: `create(config, now, random)` makes one.
 
@@ -52,7 +52,7 @@ class Run {
   #dialled = [];
   /** Links to whose end the gateway has had the last word: whether the client closes its side is its own affair. */
   #over = new Set();
-  /** What the client did and no step has claimed yet: { what, link, at, … }. */
+  /** What the client did and no step has claimed yet: { what, link, at, value }. */
   #pending = [];
 
   constructor({ client, steps }, seed, create, delays) {
@@ -68,27 +68,31 @@ class Run {
       try {
         this.#step(step, index);
       } catch (error) {
-        return { step: index + 1, message: error instanceof Fault ? error.message : String(error.stack), seed: this.#seed };
+        const message = error instanceof Fault ? error.message : String(error.stack);
+        return { step: index + 1, message: `${JSON.stringify(step)}: ${message}`, seed: this.#seed };
       }
     }
-    const left = this.#pending[0];
-    return left && { step: this.#steps.length + 1, message: `expected no more, got ${show(left)}`, seed: this.#seed };
+    const [left] = this.#pending;
+    return left && { step: this.#steps.length, message: `expected no more, got ${show(left)}`, seed: this.#seed };
   }
 
   #step(step, index) {
-    const link = step.on ?? this.#links;
     const since = step.since === undefined ? this.#last : this.#named.get(step.since);
-    const expect = (what, onLink, expected, matching) => this.#expect({ what, onLink, expected, matching, since, step, index });
-    if (step.client_dials !== undefined) expect("dial", undefined, step.client_dials, (expected, got) => this.#isAddress(expected, got.address));
-    else if (step.client_closes !== undefined) expect("close", step.client_closes, "the close", () => true);
-    else if (step.app_sees !== undefined) for (const event of each(step.app_sees)) expect("event", undefined, event, (expected, got) => matches(expected, got.event));
-    else if (step.client_sends !== undefined) for (const frame of each(step.client_sends)) expect("frame", link, frame, (expected, got) => matches(expected, got.frame));
+    const expect = (what, expected, { link, fits = (got) => matches(expected, got) } = {}) =>
+      this.#expect({ what, link, expected, fits, since, step, index });
+    const link = step.on ?? this.#links;
+    if ("client_dials" in step) {
+      expect("dial", step.client_dials, { fits: (got) => this.#isAddress(step.client_dials, got) });
+    } else if ("client_closes" in step) expect("close", {}, { link: step.client_closes });
+    else if ("client_sends" in step) each(step.client_sends).forEach((frame) => expect("frame", frame, { link }));
+    else if ("app_sees" in step) each(step.app_sees).forEach((event) => expect("event", event));
     else this.#input(step, link);
     if (step.as) this.#named.set(step.as, this.#last);
   }
 
   #isAddress(expected, address) {
-    const fits = expected.unlike_last ? !this.#dialled.slice(-expected.unlike_last).includes(address) : matches(expected, address);
+    const { unlike_last: last } = expected;
+    const fits = last ? !this.#dialled.slice(-last).includes(address) : matches(expected, address);
     this.#dialled.push(address);
     return fits;
   }
@@ -103,13 +107,13 @@ class Run {
     if (step.gateway_accepts !== undefined) this.#client.connected(step.gateway_accepts, now);
     else if (step.gateway_closes !== undefined) {
       this.#over.add(step.gateway_closes);
-      this.#client.closed(step.gateway_closes, undefined, now);
+      this.#client.closed(step.gateway_closes, step.reason, now);
     } else if (step.gateway_sends !== undefined) {
       if (step.gateway_sends.some(({ Refused, Kick }) => Refused || Kick)) this.#over.add(link);
       this.#client.received(link, fromHex(step.hex), now);
     } else if (step.app_submits !== undefined) this.#submit(step.app_submits);
     else if (step.app_cancels !== undefined) this.#client.cancel(step.app_cancels, now);
-    else if (step.pause_ms === undefined) throw new Fault(`a step that this runner does not know: ${JSON.stringify(step)}`);
+    else if (step.pause_ms === undefined) throw new Fault("a step that this runner does not know");
     this.#collect();
   }
 
@@ -121,22 +125,25 @@ class Run {
   }
 
   /** The client does something, within a time from the last step or a named one. */
-  #expect({ what, onLink, expected, matching, since, step, index }) {
+  #expect({ what, link, expected, fits, since, step, index }) {
     const [from, to] = (step.within_ms ?? [0, 0]).map((millis) => since + millis);
     const wanted = `${what} ${JSON.stringify(expected)}`;
-    let found;
-    while ((found = this.#pending.findIndex((got) => got.what === what && (onLink === undefined || got.link === onLink))) < 0) {
+    const isWanted = (done) => done.what === what && (link === undefined || done.link === link);
+    while (!this.#pending.some(isWanted)) {
       if (!this.#fireNext(to)) throw new Fault(`expected ${wanted} by ${to} ms, got ${show(this.#pending[0])}`);
     }
-    const [got] = this.#pending.splice(found, 1);
-    if (!matching(expected, got)) throw new Fault(`expected ${wanted}, got ${show(got)}`);
-    if (got.at < from - ROUNDING || got.at > to + ROUNDING) throw new Fault(`expected ${wanted} from ${from} to ${to} ms, got it at ${got.at} ms`);
-    if (step.over_seeds) this.#delays.set(index, [...(this.#delays.get(index) ?? []), got.at - since]);
-    this.#last = got.at;
+    const [done] = this.#pending.splice(this.#pending.findIndex(isWanted), 1);
+    if (!fits(done.value)) throw new Fault(`expected ${wanted}, got ${show(done)}`);
+    if (done.at < from - ROUNDING || done.at > to + ROUNDING) {
+      throw new Fault(`expected ${wanted} from ${from} to ${to} ms, got it at ${done.at} ms`);
+    }
+    if (step.over_seeds) this.#delays.set(index, [...(this.#delays.get(index) ?? []), done.at - since]);
+    this.#last = done.at;
   }
 
   #nothingPending() {
-    if (this.#pending.length > 0) throw new Fault(`expected nothing more before this step, got ${show(this.#pending[0])}`);
+    if (this.#pending.length === 0) return;
+    throw new Fault(`expected nothing more before it, got ${show(this.#pending[0])}`);
   }
 
   #advance(to) {
@@ -157,16 +164,16 @@ class Run {
   }
 
   #collect() {
+    const done = (what, link, value) => this.#pending.push({ what, link, at: this.#now, value });
     for (let output; (output = this.#client.poll()) !== undefined; ) {
-      const at = this.#now;
       if (output.dial) {
         this.#links = output.dial;
-        this.#pending.push({ what: "dial", at, link: output.dial, address: output.address });
+        done("dial", output.dial, output.address);
       } else if (output.send) {
-        for (const frame of decodeFrames(output.bytes, Infinity)) this.#pending.push({ what: "frame", at, link: output.send, frame: readable(frame) });
+        for (const frame of decodeFrames(output.bytes, Infinity)) done("frame", output.send, readable(frame));
       } else if (output.close) {
-        if (!this.#over.has(output.close)) this.#pending.push({ what: "close", at, link: output.close });
-      } else if (EVENTS.includes(output.event)) this.#pending.push({ what: "event", at, event: plain(output) });
+        if (!this.#over.has(output.close)) done("close", output.close, {});
+      } else if (EVENTS.includes(output.event)) done("event", undefined, plain(output));
     }
   }
 }
@@ -192,10 +199,10 @@ function plain(value) {
 
 /** Whether everything that is expected is there; what is not mentioned is free. */
 function matches(expected, got) {
-  if (Array.isArray(expected)) return Array.isArray(got) && expected.length === got.length && expected.every((item, index) => matches(item, got[index]));
   if (typeof expected !== "object") return expected === got;
   if (expected.any_of) return expected.any_of.some((item) => matches(item, got));
-  return typeof got === "object" && Object.entries(expected).every(([key, value]) => matches(value, got[key]));
+  if (typeof got !== "object" || (Array.isArray(expected) && expected.length !== got.length)) return false;
+  return Object.entries(expected).every(([key, value]) => matches(value, got[key]));
 }
 
 /** A frame or an event with `ids` stands for one with each of them. */
@@ -208,8 +215,8 @@ function fromHex(hex) {
   return Uint8Array.from(hex.match(/[0-9a-f]{2}/g) ?? [], (byte) => parseInt(byte, 16));
 }
 
-function show(output) {
-  return output === undefined ? "nothing" : JSON.stringify(output);
+function show(done) {
+  return done === undefined ? "nothing" : JSON.stringify(done);
 }
 
 /** Numbers from 0 to below 1 that follow from the seed (mulberry32). */

@@ -1,5 +1,5 @@
-// One connection: from the dial over `Hello` and `Welcome` to its end, with its heartbeat. Only received frames count as
-// life; what was sent proves nothing about the other side.
+// One connection: from the dial over `Hello` and `Welcome` to its end, with its heartbeat. Only received frames count
+// as life; what was sent proves nothing about the other side.
 
 import { NO_REPLY_WANTED, RESENT, encodeFrame } from "./frames.js";
 
@@ -9,7 +9,7 @@ const DEFAULT_TRY_MS = 10_000;
 const DEFAULT_MAX_BODY_BYTES = 64 * 1024;
 const DEFAULT_MAX_IN_FLIGHT = 1024;
 
-/** What was unsettled when a connection opened starts with so many in flight, and doubles with each round of replies. */
+/** What was unsettled when a connection opened starts with so many in flight, doubled by each round of replies. */
 const FIRST_IN_FLIGHT = 8;
 
 export class Link {

@@ -1,5 +1,5 @@
-// A client without sockets and clocks: bytes and time go in, bytes and events come out. Every message that was submitted
-// ends in exactly one `settled` event, however many connections and tries that takes.
+// A client without sockets and clocks: bytes and time go in, bytes and events come out. Every message that was
+// submitted ends in exactly one `settled` event, however many connections and tries that takes.
 //
 //   in:   submit, connected, received, closed, timeout (at nextTimeout), each with the time in milliseconds
 //   out:  poll() → { dial, address } | { send, bytes } | { close } | { event, … } | undefined
@@ -14,7 +14,9 @@ import { Malformed } from "./protobuf.js";
 import { Reconnect } from "./reconnect.js";
 
 const VERSION = 1;
-const DEFAULTS = { device: "", token: new Uint8Array(), heartbeatMs: 0, keepForMs: 300_000, loginMs: 10_000, maxBodyBytes: 256 * 1024 };
+const DEFAULTS = {
+  device: "", token: new Uint8Array(), heartbeatMs: 0, keepForMs: 300_000, loginMs: 10_000, maxBodyBytes: 256 * 1024,
+};
 
 /** So many keys of pushes are remembered. */
 const REMEMBERED_PUSHES = 1024;
@@ -105,7 +107,7 @@ export class Machine {
     this.#flush(now);
   }
 
-  /** The connection ended, or was never made. `reason` as in a `Refused`, if it is known: a WebSocket's close code − 4000. */
+  /** The connection ended, or was never made. `reason` as in a `Refused`, if known: a WebSocket's close code − 4000. */
   closed(number, reason, now) {
     const link = this.#link(number);
     if (!link) return;
@@ -199,8 +201,8 @@ export class Machine {
     const isOwnDoing = reason === REPLACED && now - this.#abandonedAt < ABANDONED_MS;
     if (todo === "stop" && !this.#serving && !isOwnDoing) return this.#end(reason);
     if (todo === "go elsewhere" && this.#reconnect.redirected(alternatives, retry_after_ms, now)) return undefined;
-    if (todo === "reconnect" && link.state === "open" && retry_after_ms === 0) return this.#reconnect.lost(now - link.openedAt, now);
-    return this.#reconnect.failed(retry_after_ms, now);
+    const isOrderly = todo === "reconnect" && link.state === "open" && retry_after_ms === 0;
+    return isOrderly ? this.#reconnect.lost(now - link.openedAt, now) : this.#reconnect.failed(retry_after_ms, now);
   }
 
   #handle(link, { kind, business, id, message }, now) {
@@ -209,7 +211,7 @@ export class Machine {
     else if (kind === "Welcome" && link.state === "greeting") this.#welcomed(link, message, now);
     else if (link.state !== "open") throw new Malformed(`${kind} before the Welcome`);
     else if (kind === "Reply") this.#reply(link, id, message, now);
-    else if (kind === "Refusals") for (const { message_id, ...refusal } of message.refused) this.#refuse(message_id, refusal, now);
+    else if (kind === "Refusals") message.refused.forEach((refusal) => this.#refuse(refusal.message_id, refusal, now));
     else if (kind === "Settled") this.#settledThrough(message.settled_through);
     else if (kind === "Push") this.#push(link, id, business, message);
     else if (kind === "Ping") link.send("Pong", {}, {}, now);
@@ -239,9 +241,10 @@ export class Machine {
     const entry = this.#outbox.get(id);
     if (entry) {
       if (entry.state === "sent") link.answered();
-      if (reply.outcome === "OUTCOME_REPLIED") this.#settle(id, { how: "replied", reason: reply.reason, payload: reply.payload });
+      const { reason, payload } = reply;
+      if (reply.outcome === "OUTCOME_REPLIED") this.#settle(id, { how: "replied", reason, payload });
       else if (reply.outcome === "OUTCOME_REFUSED") this.#refuse(id, reply, now);
-      else if (reply.reason > 0 && advice(reply.reason) === "stop") this.#settle(id, { how: "rejected", reason: reply.reason });
+      else if (reason > 0 && advice(reason) === "stop") this.#settle(id, { how: "rejected", reason });
       else this.#unknown(entry, reply.retry_after_ms, now);
     }
     this.#settledThrough(reply.settled_through);
@@ -252,7 +255,7 @@ export class Machine {
     const entry = this.#outbox.get(id);
     if (!entry) return;
     if (advice(reason) === "stop") this.#settle(id, { how: "rejected", reason });
-    else if (reason === BEHIND && entry.after > 0) Object.assign(entry, { state: "behind", deadline: Infinity });
+    else if (reason === BEHIND && entry.after > 0) this.#outbox.waitForPredecessor(entry);
     else this.#outbox.retryLater(entry, retry_after_ms, now, this.#random);
   }
 

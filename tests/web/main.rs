@@ -1,5 +1,5 @@
-//! The browser client of this folder in real Chromium: it passes the conformance kit, and loses nothing when its gateway
-//! restarts.
+//! The browser client of this folder in real Chromium: it passes the conformance kit, and loses nothing when its
+//! gateway restarts.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod chromium;

@@ -10,6 +10,9 @@ const GRACE_MS = 500;
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 60_000;
 
+/** May be sent at once; this is no retry. `deadline` is when to stop waiting for a reply. */
+const READY = { state: "waiting", due: 0, isRetry: false, deadline: Infinity };
+
 export class Outbox {
   #entries = new Map();
   #lastId = 0;
@@ -17,8 +20,8 @@ export class Outbox {
   /** Takes a message { business, payload, noReply, timeoutMs } that is kept until `keepUntil`; returns its id. */
   add(message, keepUntil) {
     const id = ++this.#lastId;
-    const fresh = { sent: false, tries: 0, mayHaveRun: false };
-    this.#entries.set(id, { id, ...message, ...fresh, keepUntil, state: "waiting", due: 0, isRetry: false, deadline: Infinity });
+    const fresh = { sent: false, tries: 0, mayHaveRun: false, ...READY };
+    this.#entries.set(id, { id, ...message, ...fresh, keepUntil });
     return id;
   }
 
@@ -84,11 +87,16 @@ export class Outbox {
     Object.assign(entry, { state: "waiting", due: now + base * (1 + random() / 2), isRetry: true, deadline: Infinity });
   }
 
+  /** It is sent again as soon as what it was sent behind is settled. */
+  waitForPredecessor(entry) {
+    Object.assign(entry, { state: "behind", deadline: Infinity });
+  }
+
   /** The connection is another one: everything is sent again, and that is no retry. */
   sendAllAgain() {
     for (const entry of this.#entries.values()) {
       if (entry.state === "sent") entry.mayHaveRun = true;
-      Object.assign(entry, { state: "waiting", due: 0, isRetry: false, deadline: Infinity });
+      Object.assign(entry, READY);
     }
   }
 }

@@ -1,8 +1,8 @@
-// Protocol Buffers, as much of them as the frames need, driven by the table in schema.js. What is unknown is skipped, what
-// is malformed throws, and a decoded message has all of its fields.
+// Protocol Buffers, as much of them as the frames need, driven by the table in schema.js. What is unknown is skipped,
+// what is malformed throws, and a decoded message has all of its fields.
 //
-// In a message, `bytes` are Uint8Arrays, `fixed64` BigInts, the other numbers Numbers (ids stay below 2^53), and enums the
-// names of their values; a value that is not known is left as its number.
+// In a message, `bytes` are Uint8Arrays, `fixed64` BigInts, the other numbers Numbers (ids stay below 2^53), and enums
+// the names of their values; a value that is not known is left as its number.
 
 import { ENUMS, MESSAGES } from "./schema.js";
 
@@ -15,7 +15,7 @@ const text = new TextDecoder("utf-8", { fatal: true });
 
 export class Malformed extends Error {}
 
-/** Encodes an object as the message `name`; fields that it does not have, or whose value is the default, are left out. */
+/** Encodes an object as the message `name`, without fields that it does not have or whose value is the default. */
 export function encode(name, message) {
   const out = [];
   for (const [number, [field, type, label]] of Object.entries(MESSAGES[name])) {

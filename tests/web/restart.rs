@@ -1,4 +1,4 @@
-//! A gateway process is killed and started again on the same port, while a page sends numbered messages and gets pushes.
+//! A gateway process is killed and started again on the same port while a page sends numbered messages and gets pushes.
 
 use std::{
     collections::BTreeSet,
