@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     net::{SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
+    sync::Mutex,
 };
 
 use dagor::{
@@ -22,6 +23,8 @@ const FALLS: [u64; 3] = [80, 81, 200];
 struct Mirror {
     /// Asks for the fall of the gateway; the answer comes when it has been started again.
     falls: mpsc::Sender<oneshot::Sender<()>>,
+    /// The messages that have not brought it down yet.
+    to_fall: Mutex<BTreeSet<u64>>,
 }
 
 impl Handler for Mirror {
@@ -33,7 +36,8 @@ impl Handler for Mirror {
             // A push that meets no connection is lost, which is what is promised; the reply is not.
             let _ = gateway.push(push).await;
         }
-        if FALLS.contains(&request.message.0) && !request.resent {
+        let falls = self.to_fall.lock().unwrap().remove(&request.message.0);
+        if falls {
             let (restarted, is_restarted) = oneshot::channel();
             self.falls.send(restarted).await.map_err(|_| HandlerError::failed("the test is over"))?;
             let _ = is_restarted.await;
@@ -91,7 +95,8 @@ async fn serve(mirror: Mirror) -> SocketAddr {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_restart_loses_no_message_of_the_page_and_shows_none_twice() {
     let (falls, mut fall) = mpsc::channel(FALLS.len());
-    let mut gateway = Gateway::start(serve(Mirror { falls }).await);
+    let mirror = Mirror { falls, to_fall: Mutex::new(FALLS.into()) };
+    let mut gateway = Gateway::start(serve(mirror).await);
     let mut site = Site::start().await;
     let [clients, ..] = gateway.addresses;
     let page = format!("http://{}/web/restart.html?gateway={clients}&messages={MESSAGES}", site.address);
