@@ -63,7 +63,7 @@ export class Machine {
     this.#reconnect = new Reconnect(config.gateways, "CONNECT_REASON_NEW", now, random);
   }
 
-  /** Takes a message into the outbox; returns its id. */
+  /** Takes a message into the outbox; returns its id. Throws OutboxFull. */
   submit(business, payload, { noReply = false, timeoutMs = 0, keepForMs = this.#config.keepForMs } = {}, now) {
     const message = { business, payload, noReply, timeoutMs, submitted: now };
     const id = this.#outbox.add(message, now + Math.min(keepForMs, this.#keepForLimit));
@@ -283,11 +283,17 @@ export class Machine {
 
   #push(link, id, business, { dedupe_key, payload }) {
     link.lastPush = Math.max(link.lastPush, id);
-    const key = String.fromCharCode(...dedupe_key);
-    if (key !== "" && this.#seenPushes.has(key)) return;
+    if (this.#isNew(dedupe_key)) this.#event("pushed", { business: link.businessName(business), payload });
+  }
+
+  /** Equal keys are the same push, also on another connection; one without a key is always new. */
+  #isNew(dedupeKey) {
+    if (dedupeKey.length === 0) return true;
+    const key = dedupeKey.join();
+    if (this.#seenPushes.has(key)) return false;
     this.#seenPushes.add(key);
     if (this.#seenPushes.size > REMEMBERED_PUSHES) this.#seenPushes.delete(this.#seenPushes.values().next().value);
-    this.#event("pushed", { business: link.businessName(business), payload });
+    return true;
   }
 
   #goaway({ alternatives, move_after_ms, settled_through }, now) {

@@ -7,11 +7,16 @@ const WINDOW = 1023;
 /** How long after its timeout a try waits for the gateway's own word on it, in milliseconds. */
 const GRACE_MS = 500;
 
+/** More that are not settled are not taken. */
+const MOST_MESSAGES = 1024;
+
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 60_000;
 
 /** May be sent at once; this is no retry. `deadline` is when to stop waiting for a reply. */
 const READY = { state: "waiting", due: 0, isRetry: false, deadline: Infinity };
+
+export class OutboxFull extends Error {}
 
 export class Outbox {
   #entries = new Map();
@@ -19,6 +24,7 @@ export class Outbox {
 
   /** Takes a message { business, payload, noReply, timeoutMs } that is kept until `keepUntil`; returns its id. */
   add(message, keepUntil) {
+    if (this.#entries.size >= MOST_MESSAGES) throw new OutboxFull(`${MOST_MESSAGES} messages are not settled`);
     const id = ++this.#lastId;
     const fresh = { sent: false, tries: 0, mayHaveRun: false, ...READY };
     this.#entries.set(id, { id, ...message, ...fresh, keepUntil });
