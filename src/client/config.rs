@@ -39,6 +39,8 @@ pub struct ClientConfig {
     pub outbox: OutboxLimits,
     /// How many pushes may wait to be received. One more drops the oldest. At least 1. Default: 256.
     pub push_capacity: usize,
+    /// How many events may wait to be received. One more drops the oldest. At least 1. Default: 256.
+    pub event_capacity: usize,
     /// The largest body that is read, in bytes; a larger one ends the connection. Not below what gateways send (64 KiB).
     /// Default: 256 KiB.
     pub max_body_bytes: usize,
@@ -70,6 +72,7 @@ impl ClientConfig {
             hold_back: true,
             outbox: OutboxLimits::default(),
             push_capacity: 256,
+            event_capacity: 256,
             max_body_bytes: 256 * 1024,
         }
     }

@@ -172,7 +172,7 @@ async fn login(config: ClientConfig, clock: Clock) -> Result<(DirectClient, Push
     let mut driver = Driver::new(Arc::clone(&shared), link);
     let session = poll_fn(|cx| driver.poll_login(cx)).await.map_err(ConnectError::Closed)?;
     tokio::spawn(driver);
-    let pushes = Pushes::new(Arc::clone(&shared));
+    let pushes = Pushes::new(Arc::clone(&shared.pushes));
     Ok((DirectClient { handle: Arc::new(Handle(shared)), session }, pushes))
 }
 

@@ -161,9 +161,7 @@ impl Agent {
 
     pub(super) fn handle_push(&mut self, push: Push) {
         if self.seen.is_new(&push) {
-            let business = self.session().and_then(|session| session.business(push.business));
-            let business = business.map_or_else(String::new, |business| business.name.clone());
-            self.events.push_back(ClientEvent::Pushed { push, business });
+            self.events.push_back(ClientEvent::Pushed(push));
         }
     }
 }

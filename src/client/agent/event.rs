@@ -110,12 +110,7 @@ pub enum ClientEvent {
         fate: Fate,
     },
     /// A logic service pushed something; each key once.
-    Pushed {
-        /// What.
-        push: Push,
-        /// The name of its business; empty where the gateway's table has none.
-        business: String,
-    },
+    Pushed(Push),
     /// Nothing more is sent, and no gateway is tried any more.
     Stopped(StopReason),
 }

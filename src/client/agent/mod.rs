@@ -85,6 +85,8 @@ pub struct Agent {
     seen: Seen,
     random: Rng,
     last_link: u64,
+    /// Not settled at the end.
+    left: usize,
     commands: VecDeque<Command>,
     events: VecDeque<ClientEvent>,
 }
@@ -130,6 +132,7 @@ impl Agent {
             seen: Seen::new(random.u128(..).to_le_bytes()),
             random,
             last_link: 0,
+            left: 0,
             commands: VecDeque::new(),
             events: VecDeque::new(),
         };
@@ -270,6 +273,16 @@ impl Agent {
         self.finish_if_due(now);
     }
 
+    /// Whether there is a store that keeps the records.
+    pub fn is_durable(&self) -> bool {
+        self.records.is_some()
+    }
+
+    /// How many messages were not settled when the agent was closed.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
     /// How many messages are not settled.
     pub fn unsettled(&self) -> usize {
         self.outbox.len()
@@ -308,6 +321,7 @@ impl Agent {
 
     /// The orderly end.
     fn finish(&mut self) {
+        self.left = self.outbox.len();
         if let Some(records) = &mut self.records {
             records.push_back(Record::Reserved(self.outbox.last_id()));
         } else {

@@ -30,23 +30,20 @@ impl Budget {
         self.thousandths = (self.thousandths + PER_FRESH_SEND).min(BURST);
     }
 
-    /// Takes the right to one retry.
-    ///
-    /// # Errors
-    ///
-    /// The time at which there is one, if nothing is sent until then.
-    pub(super) fn take(&mut self, now: Timestamp) -> Result<(), Timestamp> {
+    /// Takes the right to one retry, if there is one.
+    pub(super) fn take(&mut self, now: Timestamp) -> bool {
         let gained = now.since(self.counted).as_nanos() / PER_THOUSANDTH.as_nanos();
         let gained = u32::try_from(gained).unwrap_or(BURST).min(BURST);
         self.counted = if gained == BURST { now } else { self.counted + PER_THOUSANDTH * gained };
         self.thousandths = (self.thousandths + gained).min(BURST);
-        match self.thousandths.checked_sub(RETRY) {
-            Some(rest) => {
-                self.thousandths = rest;
-                Ok(())
-            }
-            None => Err(self.counted + PER_THOUSANDTH * (RETRY - self.thousandths)),
-        }
+        let rest = self.thousandths.checked_sub(RETRY);
+        self.thousandths = rest.unwrap_or(self.thousandths);
+        rest.is_some()
+    }
+
+    /// When there is a right to a retry, if nothing is sent until then.
+    pub(super) fn next(&self) -> Timestamp {
+        self.counted + PER_THOUSANDTH * RETRY.saturating_sub(self.thousandths)
     }
 }
 
@@ -60,16 +57,16 @@ mod tests {
 
     /// How many retries there are at once.
     fn available(budget: &mut Budget, now: Timestamp) -> usize {
-        (0..100).take_while(|_| budget.take(now).is_ok()).count()
+        (0..100).take_while(|_| budget.take(now)).count()
     }
 
     #[test]
     fn three_retries_can_be_saved_and_then_one_comes_each_ten_seconds() {
         let mut budget = Budget::new(at(0));
         assert_eq!(available(&mut budget, at(0)), 3);
-        assert_eq!(budget.take(at(1)), Err(at(10_000)));
-        assert_eq!(budget.take(at(9_999)), Err(at(10_000)));
-        assert_eq!(budget.take(at(10_000)), Ok(()));
+        assert!(!budget.take(at(1)) && !budget.take(at(9_999)));
+        assert_eq!(budget.next(), at(10_000));
+        assert!(budget.take(at(10_000)));
         assert_eq!(available(&mut budget, at(3_600_000)), 3);
     }
 

@@ -42,6 +42,8 @@ pub(super) enum State {
     InFlight,
     /// Not to be sent before this time.
     Later(Timestamp),
+    /// Could be sent again, but the budget of retries is empty.
+    Unpaid,
     /// Not to be sent before the message before it has ended.
     Behind,
 }

@@ -5,7 +5,8 @@
 //!            kept             sent               replied, settled, rejected
 //!  Storing ───────▶ Ready ──────────▶ InFlight ────────────────────────────▶ gone
 //!                     ▲                  │ refused, unknown, behind
-//!                     └── Later, Behind ◀┘        (any state ── expired, cancelled ──▶ gone)
+//!                     ├── Unpaid ◀─ Later ◀┤
+//!                     └── Behind ◀─────────┘       (any state ── expired, cancelled ──▶ gone)
 //! ```
 //!
 //! A new connection makes everything ready again, in the order of the ids: what was in flight may have run.
@@ -55,6 +56,7 @@ pub(super) struct Outbox {
     storing: BTreeSet<MessageId>,
     ready: BTreeSet<MessageId>,
     later: BTreeSet<(Timestamp, MessageId)>,
+    unpaid: BTreeSet<MessageId>,
     in_flight: BTreeSet<MessageId>,
     /// Businesses that this connection's gateway has been seen to keep in order.
     ordered: BTreeSet<Arc<str>>,
@@ -76,6 +78,7 @@ impl Outbox {
             storing: BTreeSet::new(),
             ready: BTreeSet::new(),
             later: BTreeSet::new(),
+            unpaid: BTreeSet::new(),
             in_flight: BTreeSet::new(),
             ordered: BTreeSet::new(),
             budget: Budget::new(now),
@@ -239,7 +242,8 @@ impl Outbox {
         self.ramp = Ramp::new();
         self.ordered.clear();
         self.limit_keep(longest_keep.unwrap_or(Duration::MAX));
-        let waiting: Vec<_> = self.later.iter().map(|&(_, id)| id).chain(self.behind()).collect();
+        let later = self.later.iter().map(|&(_, id)| id);
+        let waiting: Vec<_> = later.chain(self.unpaid.iter().copied()).chain(self.behind()).collect();
         for id in waiting {
             self.set_state(id, State::Ready);
         }
@@ -278,11 +282,12 @@ impl Outbox {
     pub(super) fn wake(&mut self, now: Timestamp) {
         while let Some(id) = self.later.first().filter(|&&(at, _)| at <= now).map(|&(_, id)| id) {
             let is_retry = self.entries.get(&id).is_some_and(|entry| entry.is_retry);
-            let state = match if is_retry { self.budget.take(now) } else { Ok(()) } {
-                Ok(()) => State::Ready,
-                Err(at) => State::Later(at),
-            };
-            self.set_state(id, state);
+            self.set_state(id, if is_retry { State::Unpaid } else { State::Ready });
+        }
+        while let Some(&id) = self.unpaid.first()
+            && self.budget.take(now)
+        {
+            self.set_state(id, State::Ready);
         }
     }
 
@@ -419,7 +424,8 @@ impl Outbox {
     pub(super) fn next_timeout(&self, connected: bool) -> Option<Timestamp> {
         let expires = self.by_deadline.first().map(|&(at, _)| at);
         let wakes = self.later.first().filter(|_| connected).map(|&(at, _)| at);
-        expires.into_iter().chain(wakes).min()
+        let pays = self.unpaid.first().filter(|_| connected).map(|_| self.budget.next());
+        expires.into_iter().chain(wakes).chain(pays).min()
     }
 
     fn set_state(&mut self, id: MessageId, state: State) {
@@ -435,6 +441,7 @@ impl Outbox {
             State::Ready => self.ready.insert(id),
             State::InFlight => self.in_flight.insert(id),
             State::Later(at) => self.later.insert((at, id)),
+            State::Unpaid => self.unpaid.insert(id),
             State::Behind => false,
         };
     }
@@ -445,6 +452,7 @@ impl Outbox {
             State::Ready => self.ready.remove(&id),
             State::InFlight => self.in_flight.remove(&id),
             State::Later(at) => self.later.remove(&(at, id)),
+            State::Unpaid => self.unpaid.remove(&id),
             State::Behind => false,
         };
     }
