@@ -100,26 +100,30 @@ impl Subject for Sdk {
             }
             None => {}
         }
-        self.agent.poll_event().map(|event| Output::Event(readable(event)))
+        self.agent.poll_event().map(|event| Output::Event(self.readable(event)))
     }
 }
 
-/// An event as the cases write it; `null` for those that they leave to each client.
-fn readable(event: ClientEvent) -> Value {
-    match event {
-        ClientEvent::Connected { gateway, .. } => json!({"event": "connected", "gateway": gateway}),
-        ClientEvent::Pushed { push, business } => {
-            json!({"event": "pushed", "business": business, "payload": text(&push.payload)})
+impl Sdk {
+    /// An event as the cases write it; `null` for those that they leave to each client.
+    fn readable(&self, event: ClientEvent) -> Value {
+        match event {
+            ClientEvent::Connected { gateway, .. } => json!({"event": "connected", "gateway": gateway}),
+            ClientEvent::Pushed(push) => {
+                let business = self.agent.session().and_then(|session| session.business(push.business));
+                let name = business.map(|business| &business.name);
+                json!({"event": "pushed", "business": name, "payload": text(&push.payload)})
+            }
+            ClientEvent::Stopped(reason) => json!({"event": "ended", "reason": reason_code(&reason)}),
+            ClientEvent::Ended { id, fate } => settled(id, fate),
+            ClientEvent::Connecting { .. }
+            | ClientEvent::Waiting { .. }
+            | ClientEvent::Moving { .. }
+            | ClientEvent::Sent { .. }
+            | ClientEvent::HeldBack { .. }
+            | ClientEvent::Refused { .. }
+            | ClientEvent::Unknown { .. } => Value::Null,
         }
-        ClientEvent::Stopped(reason) => json!({"event": "ended", "reason": reason_code(&reason)}),
-        ClientEvent::Ended { id, fate } => settled(id, fate),
-        ClientEvent::Connecting { .. }
-        | ClientEvent::Waiting { .. }
-        | ClientEvent::Moving { .. }
-        | ClientEvent::Sent { .. }
-        | ClientEvent::HeldBack { .. }
-        | ClientEvent::Refused { .. }
-        | ClientEvent::Unknown { .. } => Value::Null,
     }
 }
 
