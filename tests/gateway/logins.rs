@@ -33,7 +33,7 @@ async fn a_welcome_tells_what_the_connection_may_do() {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_replaces_its_own_old_connection() {
+async fn a_client_that_comes_back_supersedes_its_own_old_connection() {
     let site = Site::with(Plan { workers: 2, ..Plan::default() }).await;
     let mut old = site.talker("alice").await;
     old.request(MESSAGE, 1, "hold").await;
@@ -42,7 +42,7 @@ async fn a_client_that_comes_back_replaces_its_own_old_connection() {
     assert!(new.welcome.connection_epoch > old.welcome.connection_epoch);
     site.script().release(1);
     assert_eq!(&old.replied(1).await.payload[..], b"hold", "what was under way is finished first");
-    assert_eq!(old.refused().await.reason, Reason::Replaced.code());
+    assert_eq!(old.refused().await.reason, Reason::Superseded.code());
     assert_eq!(&new.ask(MESSAGE, 1, "still here").await.payload[..], b"still here");
     assert_eq!(site.gateway().roster.len(), 1);
     drop((old, new));

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Small enough to be used up, large enough for a push.
-const TIGHT: &str = "max_body = \"16KiB\"\noutgoing_bytes = \"64KiB\"\noutgoing_bytes_total = \"96KiB\"";
+const TIGHT: &str = "max_body = \"16KiB\"\noutgoing_bytes = \"64KiB\"\noutgoing_bytes_total = \"256KiB\"";
 const OUTGOING_BYTES: usize = 64 * 1024;
 
 async fn device(site: &Site, user: &str, device: &str) -> (DirectClient, Pushes) {
