@@ -3,7 +3,7 @@
 /** Field number → [name, type, "repeated"?] */
 export const MESSAGES = {
   Hello: { 1: ["versions", "uint32", "repeated"], 2: ["user", "string"], 3: ["device", "string"], 4: ["token", "bytes"], 5: ["ticket", "bytes"], 6: ["outbox", "fixed64"], 7: ["oldest_unsettled", "uint64"], 8: ["heartbeat_ms", "uint32"], 9: ["gateways_tried", "uint32"], 10: ["reason", "ConnectReason"], 11: ["reads_refusals", "bool"] },
-  Business: { 1: ["code", "uint32"], 2: ["name", "string"], 3: ["timeout_ms", "uint32"] },
+  Business: { 1: ["code", "uint32"], 2: ["name", "string"], 3: ["timeout_ms", "uint32"], 4: ["ordering", "Ordering"] },
   ResolvedCut: { 1: ["business", "uint32"], 2: ["open_permille", "uint32"], 3: ["valid_ms", "uint32"] },
   Alternative: { 1: ["addresses", "string", "repeated"], 2: ["weight", "uint32"] },
   Limits: { 1: ["max_body_bytes", "uint32"], 2: ["max_in_flight", "uint32"], 3: ["keep_for_ms", "uint32"] },
@@ -25,5 +25,6 @@ export const MESSAGES = {
 /** The names of the values, from 0. */
 export const ENUMS = {
   ConnectReason: ["CONNECT_REASON_NEW", "CONNECT_REASON_NETWORK", "CONNECT_REASON_RESTART", "CONNECT_REASON_REDIRECTED"],
+  Ordering: ["ORDERING_NONE", "ORDERING_OUTBOX"],
   Outcome: ["OUTCOME_REPLIED", "OUTCOME_REFUSED", "OUTCOME_UNKNOWN"],
 };
