@@ -149,6 +149,8 @@ pub enum AnswerOutcome {
     Stale = 5,
     /// This id was used for another payload before: not run.
     Conflict = 6,
+    /// It may have run or not, as if the stream had been lost: the client sends it again.
+    Unknown = 7,
 }
 impl AnswerOutcome {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -164,6 +166,7 @@ impl AnswerOutcome {
             Self::Expired => "ANSWER_OUTCOME_EXPIRED",
             Self::Stale => "ANSWER_OUTCOME_STALE",
             Self::Conflict => "ANSWER_OUTCOME_CONFLICT",
+            Self::Unknown => "ANSWER_OUTCOME_UNKNOWN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -176,6 +179,7 @@ impl AnswerOutcome {
             "ANSWER_OUTCOME_EXPIRED" => Some(Self::Expired),
             "ANSWER_OUTCOME_STALE" => Some(Self::Stale),
             "ANSWER_OUTCOME_CONFLICT" => Some(Self::Conflict),
+            "ANSWER_OUTCOME_UNKNOWN" => Some(Self::Unknown),
             _ => None,
         }
     }

@@ -11,13 +11,15 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::{
     grants::Ledger,
     guard::Guard,
     handler::{Request, millis},
+    memory::{Claimed, Memory},
     queue::WaitQueue,
+    store::IdempotencyStore,
 };
 use crate::{
     admission::{Backlog, Cut},
@@ -78,10 +80,10 @@ pub(super) struct Job {
 pub(super) enum Arrival {
     /// A worker is free and now taken for it.
     Runs(Seat, Job),
-    /// It is in the queue.
+    /// It is in the queue, or a copy of one that is or runs.
     Waits,
-    /// It is certainly not run.
-    Refused(pb::Answer),
+    /// It does not run.
+    Answered(pb::Answer),
 }
 
 /// What a stream is to send besides its answers.
@@ -97,8 +99,27 @@ pub(super) struct Dispatch {
 pub(super) struct Desk {
     pub(super) clock: Clock,
     workers: usize,
+    /// Locked alone, or while `state` is; never the other way round.
+    pub(super) memory: Memory,
+    /// Where several instances remember together.
+    pub(super) store: Option<Arc<dyn IdempotencyStore>>,
+    /// Calls that wait for another instance: as many as may wait here for a worker.
+    pub(super) aside: Arc<Semaphore>,
     state: Mutex<State>,
     idle: Notify,
+}
+
+/// What a desk is made of.
+pub(super) struct DeskParts {
+    pub(super) clock: Clock,
+    pub(super) guard: Guard,
+    pub(super) workers: usize,
+    /// Calls that may wait for a worker.
+    pub(super) waiting: usize,
+    /// Places to grant to the streams.
+    pub(super) places: usize,
+    pub(super) memory: Memory,
+    pub(super) store: Option<Arc<dyn IdempotencyStore>>,
 }
 
 #[derive(Debug)]
@@ -112,11 +133,13 @@ struct State {
 }
 
 impl Desk {
-    /// A desk with `workers` workers, a queue for `waiting` calls, and `places` to grant to the streams.
-    pub(super) fn new(clock: Clock, guard: Guard, workers: usize, waiting: usize, places: usize) -> Self {
+    /// A desk with nobody at it.
+    pub(super) fn new(parts: DeskParts) -> Self {
+        let DeskParts { clock, guard, workers, waiting, places, memory, store } = parts;
         let (queue, ledger) = (WaitQueue::new(waiting), Ledger::new(places));
-        let state = State { running: 0, queue, ledger, guard, leaving: false, closing: false };
-        Self { clock, workers, state: Mutex::new(state), idle: Notify::new() }
+        let state = Mutex::new(State { running: 0, queue, ledger, guard, leaving: false, closing: false });
+        let aside = Arc::new(Semaphore::new(waiting));
+        Self { clock, workers, memory, store, aside, state, idle: Notify::new() }
     }
 
     /// Adds a stream.
@@ -152,13 +175,22 @@ impl Desk {
 
     /// Decides on a call.
     pub(super) fn arrive(self: &Arc<Self>, job: Job) -> Arrival {
-        let (value, now) = (job.request.value, job.request.arrived);
+        match self.memory.claim(job) {
+            Claimed::Run(job) => self.place(job),
+            Claimed::Waits => Arrival::Waits,
+            Claimed::Answered(_, answer) => Arrival::Answered(answer),
+        }
+    }
+
+    /// A worker or a place in the queue for a call that this instance is to run.
+    pub(super) fn place(self: &Arc<Self>, job: Job) -> Arrival {
+        let (value, now) = (job.request.value, self.clock.now());
         let mut state = lock(&self.state);
         if state.leaving {
-            return Arrival::Refused(refused(job.id, "leaving", RETRY_WHEN_LEAVING));
+            return Arrival::Answered(self.end(&job, leaving()));
         }
         if let Err(retry_after) = state.guard.admit(now, value) {
-            return Arrival::Refused(refused(job.id, "above the instance's cut", retry_after));
+            return Arrival::Answered(self.end(&job, refused("above the instance's cut", retry_after)));
         }
         if state.running < self.workers {
             state.running += 1;
@@ -170,14 +202,39 @@ impl Desk {
         if let Some(worst) = state.queue.push(value, job) {
             let age = self.age(&state, &worst, now);
             state.guard.left_queue(age);
-            worst.outbox.send(refused(worst.id, "the instance's queue is full", RETRY_WHEN_FULL));
+            worst.outbox.send(self.end(&worst, refused("the instance's queue is full", RETRY_WHEN_FULL)));
         }
         Arrival::Waits
+    }
+
+    /// A call ends, and those who waited for it: all get this answer, of which the call's own comes back. Nothing is
+    /// remembered here.
+    pub(super) fn end(&self, job: &Job, answer: pb::Answer) -> pb::Answer {
+        self.memory.answer_copies(self.clock.now(), &job.request.key, &answer);
+        pb::Answer { id: job.id, ..answer }
+    }
+
+    /// A call will not run, but the first of its copies that still can will: here it is.
+    fn successor(&self, job: &Job, now: Timestamp) -> Option<Job> {
+        let mut successor = None;
+        for copy in self.memory.forget(now, &job.request.key) {
+            match fate(&copy, now) {
+                Fate::Run => match self.memory.claim(copy) {
+                    Claimed::Run(copy) => successor = Some(copy),
+                    Claimed::Waits => (),
+                    Claimed::Answered(outbox, answer) => outbox.send(answer),
+                },
+                Fate::Expired => copy.outbox.send(pb::Answer { id: copy.id, ..expired() }),
+                Fate::Abandoned => (),
+            }
+        }
+        successor
     }
 
     /// Closes the guard's window if it is over; tells every stream when that moved the cut.
     pub(super) fn tick(&self) {
         let now = self.clock.now();
+        self.memory.sweep(now);
         let mut state = lock(&self.state);
         let oldest = state.queue.iter().min_by_key(|job| job.request.arrived);
         let oldest_age = oldest.map_or(Duration::ZERO, |job| self.age(&state, job, now));
@@ -195,6 +252,11 @@ impl Desk {
         state.leaving = true;
         state.ledger.leave();
         state.ledger.streams().for_each(|stream| stream.waker.wake());
+    }
+
+    /// Whether this instance leaves.
+    pub(super) fn is_leaving(&self) -> bool {
+        lock(&self.state).leaving
     }
 
     /// Ends every stream as soon as its calls are answered.
@@ -230,8 +292,11 @@ impl Desk {
             state.guard.left_queue(age);
             match fate(&job, now) {
                 Fate::Run => return Some(job),
-                Fate::Expired => job.outbox.send(expired(job.id)),
+                Fate::Expired => job.outbox.send(pb::Answer { id: job.id, ..expired() }),
                 Fate::Abandoned => (),
+            }
+            if let Some(copy) = self.successor(&job, now) {
+                return Some(copy);
             }
         }
         self.one_less(&mut state);
@@ -275,13 +340,20 @@ fn fate(job: &Job, now: Timestamp) -> Fate {
     }
 }
 
-fn refused(id: u64, detail: &str, retry_after: Duration) -> pb::Answer {
+/// A refusal, which lacks its call's id.
+pub(super) fn refused(detail: &str, retry_after: Duration) -> pb::Answer {
     let (outcome, retry_after_ms) = (pb::AnswerOutcome::Refused.into(), millis(retry_after));
-    pb::Answer { id, outcome, detail: detail.to_owned(), retry_after_ms, ..pb::Answer::default() }
+    pb::Answer { outcome, detail: detail.to_owned(), retry_after_ms, ..pb::Answer::default() }
 }
 
-fn expired(id: u64) -> pb::Answer {
-    pb::Answer { id, outcome: pb::AnswerOutcome::Expired.into(), ..pb::Answer::default() }
+/// The refusal of an instance that leaves.
+pub(super) fn leaving() -> pb::Answer {
+    refused("leaving", RETRY_WHEN_LEAVING)
+}
+
+/// The answer to a call whose time was up before it ran, which lacks the call's id.
+pub(super) fn expired() -> pb::Answer {
+    pb::Answer { outcome: pb::AnswerOutcome::Expired.into(), ..pb::Answer::default() }
 }
 
 /// A busy worker. Dropping it makes the worker idle.

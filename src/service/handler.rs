@@ -1,10 +1,17 @@
 //! What a logic service implements: one request in, one reply or error out.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
-use super::{batch::MAX_PAYLOAD_BYTES, push::Gateway};
+use super::{
+    batch::MAX_PAYLOAD_BYTES,
+    push::Gateway,
+    window::{CallKey, Fingerprint},
+};
 use crate::{
     admission::Value,
     clock::{Clock, Timestamp},
@@ -18,7 +25,17 @@ use crate::{
 /// handler that answers at once costs no task. A handler that computes for long should do so in
 /// [`tokio::task::spawn_blocking`]; until it first waits it holds up the other calls of its gateway's stream.
 ///
-/// A panic becomes a failed answer.
+/// How a call ends decides what becomes of its message:
+///
+/// | the handler | the client gets | a copy of the message |
+/// |---|---|---|
+/// | returns a [`Reply`] | the reply | gets the same reply |
+/// | [`Failed`](HandlerError::Failed), or panics | the failure, which is final | gets the same failure |
+/// | [`Misplaced`](HandlerError::Misplaced) | a rejection, which is final | gets the same rejection |
+/// | [`Refused`](HandlerError::Refused) | a refusal: certainly not run | runs |
+/// | [`Unknown`](HandlerError::Unknown) | the word that it may have run | runs |
+///
+/// A panic ends nothing but its call.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
     ///
@@ -63,11 +80,20 @@ pub struct Request {
     pub oldest_unsettled: MessageId,
     /// The client's bytes.
     pub payload: Bytes,
+    pub(crate) key: CallKey,
+    pub(crate) fingerprint: Fingerprint,
     pub(crate) clock: Clock,
     pub(crate) gateway: Option<Arc<Gateway>>,
+    /// What was committed with its effect; `None` while no store holds the message for this call.
+    pub(crate) commit: Option<Arc<OnceLock<Bytes>>>,
 }
 
 impl Request {
+    /// Names the message across its tries: commit it with the effect, and the effect happens exactly once.
+    pub fn key(&self) -> &CallKey {
+        &self.key
+    }
+
     /// How long the answer is still of use.
     pub fn time_left(&self) -> Duration {
         self.deadline.since(self.clock.now())
@@ -96,25 +122,33 @@ impl Reply {
 /// Why there is no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandlerError {
-    /// The handler ran and failed; the client is told so and decides.
+    /// The handler ran and failed, for good: every copy gets the same answer, the client settles the message.
     #[error("failed: {detail}")]
     Failed {
         /// What the client is told.
         detail: String,
     },
-    /// This user may not claim this business, which counts against the user.
+    /// This user may not claim this business, which counts against the user. Final.
     #[error("misplaced: {detail}")]
     Misplaced {
         /// What the client is told.
         detail: String,
     },
-    /// Nothing was done; the client may try the same message again.
+    /// Certainly nothing was done; the client sends the same message again, and it runs.
     #[error("refused: {detail}")]
     Refused {
         /// What the client is told.
         detail: String,
         /// When that makes sense.
         retry_after: Duration,
+    },
+    /// Nobody knows whether it had an effect, such as after a time-out of a database. The client sends the same message
+    /// again, and it runs again: only for a handler that then finds out, because it commits the
+    /// [key](Request::key) with its effect.
+    #[error("unknown: {detail}")]
+    Unknown {
+        /// For the log; the client is only told that the outcome is unknown.
+        detail: String,
     },
 }
 
@@ -127,6 +161,16 @@ impl HandlerError {
     /// A [`HandlerError::Misplaced`].
     pub fn misplaced(detail: impl Into<String>) -> Self {
         Self::Misplaced { detail: detail.into() }
+    }
+
+    /// A [`HandlerError::Refused`].
+    pub fn refused(detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self::Refused { detail: detail.into(), retry_after }
+    }
+
+    /// A [`HandlerError::Unknown`].
+    pub fn unknown(detail: impl Into<String>) -> Self {
+        Self::Unknown { detail: detail.into() }
     }
 }
 
@@ -146,6 +190,7 @@ pub(super) fn answer(result: Result<Reply, HandlerError>) -> pb::Answer {
         HandlerError::Failed { detail } => (pb::AnswerOutcome::Failed, detail, Duration::ZERO),
         HandlerError::Misplaced { detail } => (pb::AnswerOutcome::Misplaced, detail, Duration::ZERO),
         HandlerError::Refused { detail, retry_after } => (pb::AnswerOutcome::Refused, detail, retry_after),
+        HandlerError::Unknown { detail } => (pb::AnswerOutcome::Unknown, detail, Duration::ZERO),
     };
     detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
     pb::Answer { outcome: outcome.into(), detail, retry_after_ms: millis(retry_after), ..pb::Answer::default() }

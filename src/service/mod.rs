@@ -39,15 +39,24 @@ pub mod echo;
 mod grants;
 mod guard;
 pub mod handler;
+mod memory;
 pub mod pacer;
 pub mod push;
 mod queue;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod server;
+pub mod store;
 mod stream;
+pub mod window;
+mod worker;
 
 pub use echo::{Echo, EchoConfig, EchoCounters, serve_echo};
 pub use grants::split_grants;
 pub use handler::{Handler, HandlerError, Reply, Request};
+pub use memory::Memory;
 pub use pacer::Pacer;
 pub use push::{Gateway, Gateways, Push, PushClient, PushError, Pushed};
 pub use server::{ServeError, Server};
+pub use store::IdempotencyStore;
+pub use window::{CallKey, WindowSettings, WindowStats};

@@ -5,7 +5,17 @@ use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tonic::{Response, Status, Streaming, transport::server::TcpIncoming};
 
-use super::{batch::MAX_MESSAGE_BYTES, desk::Desk, guard::Guard, handler::Handler, push::Gateways, stream::Serve};
+use super::{
+    batch::MAX_MESSAGE_BYTES,
+    desk::{Desk, DeskParts},
+    guard::Guard,
+    handler::Handler,
+    memory::Memory,
+    push::Gateways,
+    store::IdempotencyStore,
+    stream::Serve,
+    window::WindowSettings,
+};
 use crate::{
     admission::GateSettings,
     clock::Clock,
@@ -55,6 +65,8 @@ pub struct Server<H> {
     leave_within: Duration,
     clock: Clock,
     gateways: Gateways,
+    memory: Memory,
+    store: Option<Arc<dyn IdempotencyStore>>,
 }
 
 impl<H: Handler> Server<H> {
@@ -69,6 +81,8 @@ impl<H: Handler> Server<H> {
             leave_within: Duration::from_secs(10),
             clock: Clock::system(),
             gateways: Gateways::default(),
+            memory: Memory::new(WindowSettings::default()),
+            store: None,
         }
     }
 
@@ -120,6 +134,29 @@ impl<H: Handler> Server<H> {
         self
     }
 
+    /// How much this instance remembers of the messages that it ran, and for how long. Has no effect with a
+    /// [store](Server::store), which has settings of its own.
+    #[must_use]
+    pub fn windows(mut self, settings: WindowSettings) -> Self {
+        if self.store.is_none() {
+            self.memory = Memory::new(settings);
+        }
+        self
+    }
+
+    /// Where several instances remember together which messages were run; by default each remembers its own.
+    #[must_use]
+    pub fn store(mut self, store: impl IdempotencyStore) -> Self {
+        self.memory = Memory::of_running();
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// What is remembered here; keep it to read its counts while the instance serves.
+    pub fn memory(&self) -> Memory {
+        self.memory.clone()
+    }
+
     /// The gateways that are connected, for pushes on the service's own account.
     pub fn gateways(&self) -> Gateways {
         self.gateways.clone()
@@ -145,7 +182,15 @@ impl<H: Handler> Server<H> {
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         let guard = Guard::new(self.gate);
         let places = self.workers + self.buffer.unwrap_or((self.workers / 2).max(2));
-        let desk = Arc::new(Desk::new(self.clock, guard, self.workers, self.queue, places));
+        let desk = Arc::new(Desk::new(DeskParts {
+            clock: self.clock,
+            guard,
+            workers: self.workers,
+            waiting: self.queue,
+            places,
+            memory: self.memory,
+            store: self.store,
+        }));
         let service = Instance { handler: Arc::new(self.handler), desk: Arc::clone(&desk), gateways: self.gateways };
         let left = tokio::sync::Notify::new();
         let served = transport()

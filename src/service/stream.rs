@@ -3,22 +3,23 @@
 
 use std::{
     collections::VecDeque,
-    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::FutureExt;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use super::{
     batch::take_batch,
     desk::{Arrival, Desk, Job, Outbox, Seat},
-    handler::{self, Handler, Request},
+    handler::{Handler, Request},
     push::{Gateway, Gateways},
+    window::{CallKey, Fingerprint, WindowKey},
+    worker::{Running, work},
 };
 use crate::{
     admission::{Cut, Value},
@@ -78,19 +79,22 @@ impl<H: Handler> Serve<H> {
             match self.desk.arrive(job) {
                 Arrival::Runs(seat, job) => self.run(seat, job),
                 Arrival::Waits => (),
-                Arrival::Refused(answer) => self.ready.push_back(answer),
+                Arrival::Answered(answer) => self.ready.push_back(answer),
             }
         }
     }
 
     fn request(&self, call: pb::Call, arrived: Timestamp) -> Request {
+        // A code that no policy can hold is no business.
+        let business = BusinessCode(u16::try_from(call.business).unwrap_or(0));
+        let (outbox, message) = (OutboxId(call.outbox), MessageId(call.message_id));
+        let window = WindowKey { user: call.user.as_str().into(), outbox, business };
         Request {
             user: call.user,
             device: call.device,
-            outbox: OutboxId(call.outbox),
-            message: MessageId(call.message_id),
-            // A code that no policy can hold is no business.
-            business: BusinessCode(u16::try_from(call.business).unwrap_or(0)),
+            outbox,
+            message,
+            business,
             business_name: call.business_name,
             value: Value::from_bits(call.value),
             arrived,
@@ -98,29 +102,26 @@ impl<H: Handler> Serve<H> {
             resent: call.resent,
             reply_wanted: !call.no_reply_wanted,
             oldest_unsettled: MessageId(call.oldest_unsettled_of_business),
+            key: CallKey { window, message },
+            fingerprint: Fingerprint::of(&call.payload),
             payload: call.payload,
             clock: self.desk.clock.clone(),
             gateway: self.gateway.clone(),
+            commit: None,
         }
     }
 
     /// Runs a call here if it is answered at once, otherwise in a task of its own.
     fn run(&mut self, mut seat: Seat, job: Job) {
-        let mut running = Running::start(Arc::clone(&self.handler), job);
-        match running.answer.poll_unpin(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => {
-                self.ready.push_back(answer);
-                if let Some(next) = seat.next() {
-                    tokio::spawn(work(
-                        Arc::clone(&self.handler),
-                        seat,
-                        Running::start(Arc::clone(&self.handler), next),
-                    ));
-                }
-            }
-            Poll::Pending => {
-                tokio::spawn(work(Arc::clone(&self.handler), seat, running));
-            }
+        let mut running = Running::start(&self.handler, &self.desk, job);
+        let Poll::Ready(answer) = running.answer.poll_unpin(&mut Context::from_waker(Waker::noop())) else {
+            tokio::spawn(work(Arc::clone(&self.handler), Arc::clone(&self.desk), seat, running));
+            return;
+        };
+        self.ready.extend(answer);
+        if let Some(next) = seat.next() {
+            let running = Running::start(&self.handler, &self.desk, next);
+            tokio::spawn(work(Arc::clone(&self.handler), Arc::clone(&self.desk), seat, running));
         }
     }
 }
@@ -149,44 +150,5 @@ impl<H: Handler> Stream for Serve<H> {
 impl<H> Drop for Serve<H> {
     fn drop(&mut self) {
         self.desk.close(self.key, &self.outbox);
-    }
-}
-
-/// A handler at work and where its answer goes.
-struct Running {
-    answer: BoxFuture<'static, pb::Answer>,
-    outbox: Arc<Outbox>,
-}
-
-impl Running {
-    fn start<H: Handler>(handler: Arc<H>, job: Job) -> Self {
-        let Job { id, request, outbox } = job;
-        let answer = async move {
-            let clock = request.clock.clone();
-            let begun = clock.now();
-            // The handler's own code runs inside, also what comes before its first wait.
-            let handled = AssertUnwindSafe(async { handler.handle(request).await }).catch_unwind().await;
-            let mut answer = handled.map_or_else(|_| panicked(), handler::answer);
-            answer.id = id;
-            answer.handler_us = u32::try_from(clock.now().since(begun).as_micros()).unwrap_or(u32::MAX);
-            answer
-        };
-        Self { answer: answer.boxed(), outbox }
-    }
-}
-
-/// The panic's text stays in this process's log, where the panic hook has put it.
-fn panicked() -> pb::Answer {
-    handler::answer(Err(handler::HandlerError::failed("the handler panicked")))
-}
-
-/// Runs a worker until nothing waits.
-async fn work<H: Handler>(handler: Arc<H>, mut seat: Seat, first: Running) {
-    let mut next = Some(first);
-    while let Some(Running { answer, outbox }) = next {
-        outbox.send(answer.await);
-        next = seat.next().map(|job| Running::start(Arc::clone(&handler), job));
-        // Handlers that never wait must not keep this thread from everything else.
-        tokio::task::coop::consume_budget().await;
     }
 }

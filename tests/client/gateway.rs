@@ -69,7 +69,7 @@ impl Gateway {
         self.send(Kind::Push, id, &pb::Push { payload: payload.into(), ..pb::Push::default() });
     }
 
-    fn send(&mut self, kind: Kind, id: u64, message: &impl Message) {
+    pub(crate) fn send(&mut self, kind: Kind, id: u64, message: &impl Message) {
         wire::encode(&mut self.outgoing, kind, Flags::default(), MESSAGE, MessageId(id), message).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use dagor::{
-    client::{Client, ClientConfig, Pushes},
+    client::{ClientConfig, DirectClient, Pushes},
     gateway::{self, Gateway, GatewayConfig, PolicySource, Running, dispatch::InstanceHandle},
     id::BusinessCode,
     policy::table::ServiceAddresses,
@@ -140,8 +140,8 @@ impl Site {
     }
 
     /// A client that is logged in.
-    pub(crate) async fn client(&self, user: &str) -> (Client, Pushes) {
-        within("login", Client::connect(self.config(user))).await.unwrap()
+    pub(crate) async fn client(&self, user: &str) -> (DirectClient, Pushes) {
+        within("login", DirectClient::connect(self.config(user))).await.unwrap()
     }
 
     /// Frames by hand, logged in.

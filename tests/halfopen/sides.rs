@@ -3,7 +3,7 @@
 use std::{fs, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use dagor::{
-    client::{Client, ClientConfig},
+    client::{ClientConfig, DirectClient},
     clock::{Clock, Timestamp},
     gateway::{self, Gateway, GatewayConfig, PolicySource},
     policy::table::ServiceAddresses,
@@ -37,7 +37,7 @@ fn run(side: impl Future<Output = ()>) {
 pub(crate) fn client() {
     run(async {
         let clock = Clock::system();
-        let (client, mut pushes) = Client::connect(ClientConfig::new(ADDRESS, "alice")).await.unwrap();
+        let (client, mut pushes) = DirectClient::connect(ClientConfig::new(ADDRESS, "alice")).await.unwrap();
         assert_eq!(client.session().tolerance, TOLERANCE);
         say("connected");
         pushes.recv().await.unwrap();

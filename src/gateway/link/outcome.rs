@@ -27,6 +27,7 @@ pub(super) fn outcome(answer: pb::Answer, value: Value) -> Result<Answer, Failur
         }
         Ok(pb::AnswerOutcome::Stale) => Err(Failure::Stale),
         Ok(pb::AnswerOutcome::Conflict) => Err(Failure::Conflict),
+        Ok(pb::AnswerOutcome::Unknown) => Err(Failure::Lost),
         // A service that is newer than this gateway: it may have run.
         Err(_) => Err(Failure::Failed { detail: format!("unknown outcome {}", answer.outcome) }),
     }
@@ -62,6 +63,7 @@ mod tests {
         assert_eq!(read(4), Err(Failure::Refused(expired)));
         assert_eq!(read(5), Err(Failure::Stale));
         assert_eq!(read(6), Err(Failure::Conflict));
+        assert_eq!(read(7), Err(Failure::Lost));
         assert_eq!(read(99), Err(Failure::Failed { detail: "unknown outcome 99".into() }));
     }
 }

@@ -1,0 +1,122 @@
+//! A Redis of a test's own: on a free port of the loopback, in a directory of its own, ended by its process id when it is
+//! dropped, also by a test that fails.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+/// Somebody else may take a port that was free.
+const PORTS_TRIED: usize = 5;
+/// How long it may take to answer once it says that it is ready.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whether what it was told survives its own crash.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Nothing is written.
+    None,
+    /// Everything is in a file before it is answered: `appendonly yes`, `appendfsync always`.
+    Always,
+}
+
+/// A `redis-server` process.
+pub(crate) struct Redis {
+    process: Option<Child>,
+    address: SocketAddr,
+    durability: Durability,
+    directory: TempDir,
+}
+
+impl Redis {
+    /// Starts one that forgets everything when it ends.
+    pub(crate) fn start() -> Self {
+        Self::start_with(Durability::None)
+    }
+
+    /// Starts one.
+    pub(crate) fn start_with(durability: Durability) -> Self {
+        for _ in 0..PORTS_TRIED {
+            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            let mut redis = Self { process: None, address: free, durability, directory };
+            if redis.run() {
+                return redis;
+            }
+        }
+        panic!("redis-server does not start; is it installed? tests/run installs it");
+    }
+
+    /// What clients are given: `redis://127.0.0.1:…`.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// Kills it, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Starts it again, at the same address and with what it had written.
+    pub(crate) fn start_again(&mut self) {
+        self.kill();
+        assert!(self.run(), "redis-server does not start again at {}", self.address);
+    }
+
+    /// Asks it something in words of the protocol's inline form; returns the lines of the answer as they came.
+    pub(crate) fn tell_all(&self, words: &str) -> Vec<String> {
+        let mut stream = TcpStream::connect_timeout(&self.address, ANSWERS_WITHIN).unwrap();
+        stream.set_read_timeout(Some(ANSWERS_WITHIN)).unwrap();
+        // It closes the connection behind the answer.
+        stream.write_all(format!("{words}\r\nQUIT\r\n").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let mut lines: Vec<_> = String::from_utf8_lossy(&answer).lines().map(str::to_owned).collect();
+        assert_eq!(lines.pop().as_deref(), Some("+OK"), "the answer to QUIT");
+        lines
+    }
+
+    /// The same on one line.
+    pub(crate) fn tell(&self, words: &str) -> String {
+        self.tell_all(words).join(" ")
+    }
+
+    /// Starts the process and waits until it answers. `false` if it ended instead.
+    fn run(&mut self) -> bool {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--port", &self.address.port().to_string(), "--save", ""]);
+        command.args(["--daemonize", "no", "--loglevel", "notice", "--maxmemory-policy", "noeviction"]);
+        if self.durability == Durability::Always {
+            command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        }
+        command.current_dir(self.directory.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let Ok(mut process) = command.spawn() else { return false };
+        let said = BufReader::new(process.stdout.take().unwrap()).lines();
+        // Ends with the process.
+        let ready = said.map_while(Result::ok).any(|line| line.contains("Ready to accept connections"));
+        self.process = Some(process);
+        if !ready {
+            self.kill();
+            return false;
+        }
+        self.tell("PING") == "+PONG"
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            // It may have ended by itself.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
