@@ -231,8 +231,11 @@ impl Gateway {
     /// others would pay for them.
     fn end_who_is_stuck(&self) {
         if self.budget.is_scarce() {
-            let end = |connection: &Arc<Connection>| connection.end(Ending::Close(Reason::SlowConsumer));
-            self.roster.for_each(|connection| connection.is_stuck().then(|| end(connection)).unwrap_or_default());
+            self.roster.for_each(|connection| {
+                if connection.is_stuck() {
+                    connection.end(Ending::Close(Reason::SlowConsumer));
+                }
+            });
         }
     }
 

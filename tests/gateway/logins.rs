@@ -43,9 +43,39 @@ async fn a_client_that_comes_back_supersedes_its_own_old_connection() {
     site.script().release(1);
     assert_eq!(&old.replied(1).await.payload[..], b"hold", "what was under way is finished first");
     assert_eq!(old.refused().await.reason, Reason::Superseded.code());
-    assert_eq!(&new.ask(MESSAGE, 1, "still here").await.payload[..], b"still here");
+    assert_eq!(&new.ask(MESSAGE, 2, "still here").await.payload[..], b"still here");
     assert_eq!(site.gateway().roster.len(), 1);
     drop((old, new));
+    site.end().await;
+}
+
+/// The old connection ends after the new one has begun, and takes nothing with it.
+#[tokio::test]
+async fn the_late_end_of_a_connection_leaves_the_newer_ones_route_and_place() {
+    let site = Site::with(Plan { workers: 2, ..Plan::default() }).await;
+    let gateway = site.gateway();
+    let route = async || {
+        let routes = gateway.registry.lookup("alice", gateway.clock.now()).await.unwrap();
+        routes.iter().map(|route| route.epoch.0).collect::<Vec<_>>()
+    };
+    let mut old = site.talker("alice").await;
+    assert_eq!(route().await, [old.welcome.connection_epoch]);
+    old.request(MESSAGE, 1, "hold").await;
+    site.started(1).await;
+    let new = site.talker("alice").await;
+    let newer = new.welcome.connection_epoch;
+    assert_eq!(route().await, [newer]);
+    // It goes on for as long as it has something under way.
+    site.script().release(1);
+    old.replied(1).await;
+    assert_eq!(old.refused().await.reason, Reason::Superseded.code());
+    drop(old);
+    until("the old one is gone", || gateway.limits.open() == 1).await;
+    assert_eq!(route().await, [newer]);
+    assert_eq!(gateway.roster.get("alice", "default").map(|connection| connection.epoch.0), Some(newer));
+    drop(new);
+    until("the new one is gone", || gateway.limits.open() == 0).await;
+    assert_eq!(route().await, [0; 0]);
     site.end().await;
 }
 

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use self::{
     site::within,
-    talker::{Heard, TRANSPORTS, Talker, Transport, frame, header, hello, hello_of, masked},
+    talker::{BUSINESS, Heard, TRANSPORTS, Talker, Transport, frame, header, hello, hello_of, masked, requests},
 };
 
 /// A body that is no protobuf message: a field whose length goes beyond the end.
@@ -215,6 +215,55 @@ async fn a_business_that_cannot_be_requested_is_refused_and_the_connection_goes_
         }
         wrong.is_served().await;
     }
+}
+
+/// More than the sockets between client and gateway can hold.
+const FLOOD: u64 = 1 << 20;
+/// Refused at once, so that the answers come as fast as they can.
+const NO_BUSINESS: BusinessCode = BusinessCode(9);
+/// What the default policy lets wait for one connection, and what a turn of it may add.
+const WAITING_BYTES: usize = 2 * (256 << 10);
+
+#[tokio::test]
+async fn a_flood_of_requests_whose_replies_nobody_reads_is_bounded_and_nobody_else_notices() {
+    let mut attacked = Attacked::patient().await;
+    let gateway = attacked.gateway.gateway.clone();
+    for transport in TRANSPORTS {
+        let mut hostile = Talker::login(attacked.address(), transport, "hostile").await;
+        let flood = tokio::spawn(async move {
+            for first in (1..FLOOD).step_by(256) {
+                hostile.say_frames(&requests(NO_BUSINESS, first..first + 256)).await;
+            }
+        });
+        for _ in 0..100 {
+            attacked.witness.is_served().await;
+            assert!(gateway.budget.used() <= WAITING_BYTES, "{} bytes", gateway.budget.used());
+        }
+        flood.abort();
+        // Its socket goes with it.
+        let _ = flood.await;
+    }
+    attacked.witness.is_served().await;
+}
+
+#[tokio::test]
+async fn ids_beyond_the_window_are_refused_and_the_connection_goes_on() {
+    let mut attacked = Attacked::patient().await;
+    for transport in TRANSPORTS {
+        let mut greedy = Talker::connect(attacked.address(), transport).await;
+        let outbox =
+            pb::Hello { versions: vec![1], user: "greedy".into(), oldest_unsettled: 1, ..pb::Hello::default() };
+        greedy.say_frames(&hello_of(&outbox)).await;
+        greedy.welcomed().await;
+        for id in [1025, u64::MAX - 1] {
+            greedy.say_frames(&requests(BUSINESS, id..id + 1)).await;
+            let Heard::Frame(refused) = greedy.hear().await else { panic!("no reply to {id}") };
+            let reply: pb::Reply = refused.message().expect("a Reply body");
+            assert_eq!((reply.outcome(), reply.reason), (pb::Outcome::Refused, Reason::Limit.code()), "{id}");
+        }
+        greedy.is_served().await;
+    }
+    attacked.witness.is_served().await;
 }
 
 #[tokio::test]

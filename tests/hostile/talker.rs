@@ -244,6 +244,11 @@ pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// Requests with these ids, one behind the other.
+pub(crate) fn requests(business: BusinessCode, ids: std::ops::Range<u64>) -> Vec<u8> {
+    ids.flat_map(|id| header_of(Kind::Request as u8, business, MessageId(id), 0)).collect()
+}
+
 /// A header without business and id.
 pub(crate) fn header(kind: u8, body_bytes: usize) -> [u8; HEADER_BYTES] {
     header_of(kind, BusinessCode::default(), MessageId::default(), body_bytes)
