@@ -43,7 +43,7 @@ async fn a_client_that_comes_back_replaces_its_own_old_connection() {
     site.script().release(1);
     assert_eq!(&old.replied(1).await.payload[..], b"hold", "what was under way is finished first");
     assert_eq!(old.refused().await.reason, Reason::Replaced.code());
-    assert_eq!(&new.ask(MESSAGE, 1, "still here").await.payload[..], b"still here");
+    assert_eq!(&new.ask(MESSAGE, 2, "still here").await.payload[..], b"still here");
     assert_eq!(site.gateway().roster.len(), 1);
     drop((old, new));
     site.end().await;

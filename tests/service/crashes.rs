@@ -303,7 +303,9 @@ async fn an_answer_without_transaction_is_given_even_if_it_cannot_be_stored() {
     let redis = Redis::start();
     let store = RedisStore::connect(&redis.url(), hasty()).await.unwrap();
     let (script, mut log) = Scripted::new();
-    let instance = serve(Server::new(script.clone()).store(store)).await;
+    let server = Server::new(script.clone()).store(store);
+    let memory = server.memory();
+    let instance = serve(server).await;
     let gateway = Gateway::<()>::connect(instance.address).await;
     let answer = gateway.link.dispatch(gateway.call("hold"), ());
     log.recv().await.unwrap();
@@ -311,4 +313,6 @@ async fn an_answer_without_transaction_is_given_even_if_it_cannot_be_stored() {
     script.open(1);
     let answer = tokio::time::timeout(PATIENCE, answer).await.expect("it has a time-out");
     assert_eq!(answer.unwrap().payload, "hold");
+    let stats = memory.store_stats();
+    assert_eq!((stats.claimed, stats.unstored), (1, 1));
 }
