@@ -7,7 +7,7 @@ use std::{hint::black_box, net::SocketAddr, thread, time::Duration};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dagor::{
-    client::{Client, ClientConfig, TransportKind},
+    client::{ClientConfig, DirectClient, TransportKind},
     clock::Clock,
     gateway::{self, GatewayConfig, PolicySource},
     id::BusinessCode,
@@ -69,9 +69,9 @@ fn gateway(service: SocketAddr) -> SocketAddr {
 }
 
 /// Connects, and asks until the gateway's link to the service is there.
-async fn connect(gateway: SocketAddr, transport: TransportKind) -> (Client, BusinessCode) {
+async fn connect(gateway: SocketAddr, transport: TransportKind) -> (DirectClient, BusinessCode) {
     let config = ClientConfig { transport, ..ClientConfig::new(gateway.to_string(), "user-00001234") };
-    let (client, _pushes) = Client::connect(config).await.unwrap();
+    let (client, _pushes) = DirectClient::connect(config).await.unwrap();
     let business = client.business("request").unwrap();
     while client.request(business, Bytes::from_static(PAYLOAD), Some(TIMEOUT)).await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -80,7 +80,7 @@ async fn connect(gateway: SocketAddr, transport: TransportKind) -> (Client, Busi
 }
 
 /// `requests` requests, as many as `outstanding` of them unanswered at any time.
-async fn converse(client: &Client, business: BusinessCode, requests: u64, outstanding: usize) {
+async fn converse(client: &DirectClient, business: BusinessCode, requests: u64, outstanding: usize) {
     stream::iter(0..requests)
         .map(|_| client.request(business, Bytes::from_static(PAYLOAD), Some(TIMEOUT)))
         .buffer_unordered(outstanding)

@@ -190,7 +190,7 @@ fn worker() -> Arc<Worker> {
     };
     let home = Home { gateway: "bench".into(), incarnation: Incarnation(1), address: String::new() };
     let store = config.policy.open(unix_millis()).unwrap();
-    Worker::new(SHARD, Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home))
+    Worker::new(SHARD, Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home).expect("a random key"))
 }
 
 fn greeting(user: &str, clock: &Clock) -> Greeting {

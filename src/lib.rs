@@ -16,12 +16,12 @@
 //!
 //! | feature | modules | what for |
 //! |---|---|---|
-//! | `layers` | [`id`], [`clock`], [`admission`], [`request`], [`layer`] | shedding in any tower stack, without a runtime |
+//! | `layers` | [`id`], [`clock`], [`mac`], [`admission`], [`request`], [`layer`] | shedding in any tower stack, without a runtime |
 //! | `http` | `layer::http` | the same for HTTP and gRPC, servers and clients |
 //! | `wire` | `wire`, `pb` | the frames between clients and gateways |
 //! | `client` | `client` | apps |
 //! | `service` | `service` | logic services, and the echo service made with it |
-//! | `gateway` | `trace`, `policy`, `registry`, `gateway`, `admin` | the gateway as a library |
+//! | `gateway` | `trace`, `ticket`, `policy`, `registry`, `gateway`, `admin` | the gateway as a library |
 //! | `cli` | `sim`, `load`, `cli` | the program `dagor` |
 
 #[cfg(feature = "gateway")]
@@ -38,6 +38,7 @@ pub mod id;
 pub mod layer;
 #[cfg(feature = "cli")]
 pub mod load;
+pub mod mac;
 #[cfg(any(feature = "wire", feature = "service"))]
 pub mod pb;
 #[cfg(feature = "gateway")]
@@ -49,6 +50,8 @@ pub mod request;
 pub mod service;
 #[cfg(feature = "cli")]
 pub mod sim;
+#[cfg(feature = "gateway")]
+pub mod ticket;
 #[cfg(feature = "gateway")]
 pub mod trace;
 #[cfg(feature = "wire")]

@@ -139,6 +139,24 @@ fn deciding_by_an_instances_cut_and_saying_what_a_cut_means_allocate_nothing() {
     assert_eq!(allocations(|| assert!(resolve(cut, 9, user, second, (0, 127), second).is_some())), 0);
 }
 
+/// The steady state: replies come in any order, as long as none waits for one more than 64 ids before it.
+#[cfg(feature = "gateway")]
+#[test]
+fn what_is_settled_is_kept_without_an_allocation() {
+    let mut settlement = dagor::gateway::settlement::Settlement::default();
+    let mut id = 1;
+    let round = || {
+        settlement.raise(MessageId(id));
+        assert_eq!(settlement.admit(MessageId(id + 63), Some(MessageId(0))), Ok(()));
+        (1..64).rev().for_each(|behind| settlement.answered(MessageId(id + behind)));
+        assert_eq!(settlement.tell(), None);
+        settlement.answered(MessageId(id));
+        assert_eq!(settlement.tell(), Some(MessageId(id + 63)));
+        id += 64;
+    };
+    assert_eq!(allocations(round), 0);
+}
+
 /// The counter itself counts.
 #[test]
 fn an_allocation_is_noticed() {

@@ -30,6 +30,10 @@ const VALID: &[(&str, Meaning)] = &[
     ("reply", reply),
     ("reply-refused", reply_refused),
     ("reply-unknown", reply_unknown),
+    ("request-ordered", request_ordered),
+    ("reply-settling", reply_settling),
+    ("refusals", refusals),
+    ("settled", settled),
     ("push", push),
     ("push-ack", push_ack),
     ("ping", ping),
@@ -231,6 +235,34 @@ fn control<M: Message + Default>(frame: Frame) -> M {
     frame.message().unwrap()
 }
 
+fn request_ordered(frame: Frame) {
+    let (oldest_unsettled, oldest_unsettled_of_business, after) = (40, 41, 41);
+    let payload = Bytes::from_static(b"hello");
+    let expected =
+        pb::Request { oldest_unsettled, oldest_unsettled_of_business, after, payload, ..pb::Request::default() };
+    assert_eq!(of_business(frame), (42, Flags::RESENT, expected));
+}
+
+fn reply_settling(frame: Frame) {
+    let (ticket, payload) = (Bytes::from_static(b"ticket"), Bytes::from_static(b"hi"));
+    let expected = pb::Reply { settled_through: 41, ticket, payload, ..pb::Reply::default() };
+    assert_eq!(of_business(frame), (41, Flags(0), expected));
+}
+
+fn refusals(frame: Frame) {
+    let refused = |message_id, reason: Reason, retry_after_ms| pb::RefusedRequest {
+        message_id,
+        reason: reason.code(),
+        retry_after_ms,
+    };
+    let refused = vec![refused(41, Reason::ServiceCut, 1250), refused(42, Reason::Behind, 0)];
+    assert_eq!(control::<pb::Refusals>(frame), pb::Refusals { refused, cuts: vec![cut(7, 250)] });
+}
+
+fn settled(frame: Frame) {
+    assert_eq!(control::<pb::Settled>(frame), pb::Settled { settled_through: 300 });
+}
+
 fn alternative() -> pb::Alternative {
     pb::Alternative { addresses: vec!["127.0.0.1:7401".into()], weight: 3 }
 }
@@ -276,8 +308,8 @@ fn welcome(frame: Frame) {
         tolerance_ms: 75_000,
         limits: Some(pb::Limits { max_body_bytes: 65536, max_in_flight: 64, keep_for_ms: 600_000 }),
         businesses: vec![
-            pb::Business { code: 1, name: "login".into(), timeout_ms: 10_000 },
-            pb::Business { code: 7, name: "message".into(), timeout_ms: 3000 },
+            pb::Business { code: 1, name: "login".into(), timeout_ms: 10_000, ..pb::Business::default() },
+            pb::Business { code: 7, name: "message".into(), timeout_ms: 3000, ..pb::Business::default() },
         ],
         cuts: vec![cut(7, 500)],
         alternatives: vec![alternative()],

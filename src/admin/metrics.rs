@@ -9,6 +9,7 @@ use crate::{
     admission::GateSnapshot,
     gateway::{Gateway, counters::Outcome},
     policy::PolicyStatus,
+    ticket::Fault,
     wire::Reason,
 };
 
@@ -37,6 +38,9 @@ fn describe() {
     describe_counter!("dagor_closed_total", "Connections that the gateway ended or did not let in, by reason");
     describe_counter!("dagor_requests_total", "Requests that ended, by business and outcome");
     describe_gauge!("dagor_outgoing_bytes", "Bytes that wait to be written to clients");
+    describe_gauge!("dagor_pushes_unacked", "Pushes taken to be written that no client has acknowledged");
+    describe_counter!("dagor_tickets_total", "Tickets shown at logins, by whether they count");
+    describe_gauge!("dagor_ticket_keys_failing", "1 while the newest keys for tickets on disk are refused");
     describe_gauge!("dagor_queue_waiting", "Requests that wait for a place, by service");
     describe_gauge!("dagor_in_flight", "Requests that a service has not answered, by service");
     describe_gauge!("dagor_places", "Requests that a service takes at the same time, by service");
@@ -64,6 +68,7 @@ impl Metrics {
         with_local_recorder(&self.recorder, || {
             self.process.collect();
             record_connections(gateway);
+            record_tickets(gateway);
             record_requests(gateway);
             record_sample(gateway);
             record_services(gateway);
@@ -81,12 +86,24 @@ fn record_connections(gateway: &Gateway) {
     gauge!("dagor_connections").set(gateway.roster.len() as f64);
     gauge!("dagor_sockets").set(gateway.limits.open() as f64);
     gauge!("dagor_outgoing_bytes").set(gateway.budget.used() as f64);
+    gauge!("dagor_pushes_unacked").set(gateway.budget.unacked() as f64);
     for &reason in Reason::ALL {
         let total = gateway.closed_total(reason);
         if total > 0 {
             counter!("dagor_closed_total", "reason" => reason.name()).absolute(total);
         }
     }
+}
+
+fn record_tickets(gateway: &Gateway) {
+    counter!("dagor_tickets_total", "result" => "valid").absolute(gateway.tickets.valid_total());
+    for &fault in Fault::ALL {
+        let total = gateway.tickets.fault_total(fault);
+        if total > 0 {
+            counter!("dagor_tickets_total", "result" => fault.name()).absolute(total);
+        }
+    }
+    gauge!("dagor_ticket_keys_failing").set(f64::from(u8::from(gateway.tickets.is_failing())));
 }
 
 fn record_requests(gateway: &Gateway) {

@@ -2,6 +2,10 @@
 //!
 //! Evidence counts, not wall time: time and dispatches are added up over as many backlogs as it takes, so that short
 //! ones teach as well and a rate that once was low is unlearnt as soon as work flows again.
+//!
+//! A standstill is no rate. For how long nobody has gone although somebody waited is the best guess of how long it will
+//! last; who has less time than that need not wait. It ends with the first one that goes, whether it waited or not, so that
+//! nothing latches.
 
 use std::time::Duration;
 
@@ -9,8 +13,11 @@ use crate::clock::Timestamp;
 
 /// This many dispatches make a measure.
 const ENOUGH: u32 = 16;
-/// So does this much backlogged time, with however few dispatches: the queue has come to a standstill.
-const STANDSTILL: Duration = Duration::from_secs(1);
+/// So does this much backlogged time, with however few dispatches.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
+/// A standstill is no chance from so many times the usual gap between two dispatches on: of random gaps one in fifty is as
+/// long.
+const UNUSUAL: f64 = 4.0;
 /// The weight of a measure in the estimate.
 const WEIGHT: f64 = 0.25;
 
@@ -21,6 +28,8 @@ pub struct DrainRate {
     backlogged_since: Option<Timestamp>,
     time: Duration,
     dispatched: u32,
+    /// Since when somebody has waited and nobody has gone. Whoever gave up meanwhile has not ended it.
+    standing_since: Option<Timestamp>,
 }
 
 impl DrainRate {
@@ -30,8 +39,11 @@ impl DrainRate {
             self.time += now.since(since);
         }
         self.backlogged_since = backlogged.then_some(now);
+        if backlogged {
+            self.standing_since.get_or_insert(now);
+        }
         let enough = self.dispatched >= ENOUGH && !self.time.is_zero();
-        if enough || self.time >= STANDSTILL {
+        if enough || self.time >= LONG_ENOUGH {
             self.learn();
         }
     }
@@ -39,15 +51,27 @@ impl DrainRate {
     /// A request that had waited is dispatched. [`DrainRate::observe`] comes next.
     pub fn dispatched(&mut self) {
         self.dispatched += 1;
+        self.standing_since = None;
     }
 
-    /// How long a request with this many before it will wait; `None` while the rate is unknown.
-    pub fn wait(&self, ahead: u32) -> Option<Duration> {
-        let rate = self.per_second?;
-        if ahead == 0 {
-            return Some(Duration::ZERO);
-        }
-        Some(Duration::try_from_secs_f64(f64::from(ahead) / rate).unwrap_or(Duration::MAX))
+    /// A request has gone that did not have to wait: nothing stands still.
+    pub fn passed_by(&mut self) {
+        self.standing_since = None;
+    }
+
+    /// How long a request with this many before it will wait, as far as can be told; `None` while nothing is known.
+    pub fn wait(&self, now: Timestamp, ahead: u32) -> Option<Duration> {
+        let standing = self.standing(now);
+        let Some(rate) = self.per_second else { return standing };
+        let behind = Duration::try_from_secs_f64(f64::from(ahead) / rate).unwrap_or(Duration::MAX);
+        Some(standing.map_or(behind, |standing| standing.max(behind)))
+    }
+
+    /// For how long the line has stood still, if that is no chance.
+    fn standing(&self, now: Timestamp) -> Option<Duration> {
+        let standing = now.since(self.standing_since?);
+        let usual = self.per_second.map_or(0.0, |rate| UNUSUAL / rate);
+        (standing.as_secs_f64() > usual).then_some(standing)
     }
 
     /// Dispatches per second of backlogged time, once known.
@@ -57,10 +81,10 @@ impl DrainRate {
 
     fn learn(&mut self) {
         let measured = f64::from(self.dispatched) / self.time.as_secs_f64();
-        self.per_second = Some(match self.per_second {
-            Some(known) => known + WEIGHT * (measured - known),
-            None => measured,
-        });
+        // Whoever works on after a standstill usually is as fast as before.
+        if self.dispatched > 0 {
+            self.per_second = Some(self.per_second.map_or(measured, |known| known + WEIGHT * (measured - known)));
+        }
         self.time = Duration::ZERO;
         self.dispatched = 0;
     }
@@ -86,9 +110,9 @@ mod tests {
     fn the_rate_is_unknown_until_there_is_evidence() {
         let mut rate = DrainRate::default();
         drain(&mut rate, Timestamp::ZERO, MILLI, 15);
-        assert_eq!(rate.wait(10), None);
-        drain(&mut rate, Timestamp::ZERO + MILLI * 15, MILLI, 1);
-        assert_eq!(rate.wait(10), Some(MILLI * 10));
+        assert_eq!(rate.wait(Timestamp::ZERO + MILLI * 15, 10), None);
+        let now = drain(&mut rate, Timestamp::ZERO + MILLI * 15, MILLI, 1);
+        assert_eq!(rate.wait(now, 10), Some(MILLI * 10));
     }
 
     #[test]
@@ -104,20 +128,34 @@ mod tests {
     }
 
     #[test]
-    fn a_standstill_lowers_the_rate_and_flow_raises_it_again() {
+    fn a_trickle_lowers_the_rate_and_flow_raises_it_again() {
         let mut rate = DrainRate::default();
-        let stopped = drain(&mut rate, Timestamp::ZERO, MILLI, 16);
-        rate.observe(stopped + Duration::from_secs(1), true);
-        assert_eq!(rate.per_second(), Some(750.0));
-        drain(&mut rate, stopped + Duration::from_secs(1), MILLI, 16 * 20);
+        let ebbed = drain(&mut rate, Timestamp::ZERO, MILLI, 16);
+        let now = drain(&mut rate, ebbed, MILLI * 500, 2);
+        assert_eq!(rate.per_second(), Some(750.5));
+        drain(&mut rate, now, MILLI, 16 * 20);
         assert!(rate.per_second().unwrap() > 999.0);
     }
 
     #[test]
-    fn at_a_rate_of_zero_only_the_first_in_line_waits() {
+    fn a_standstill_will_last_as_long_as_it_has_lasted_and_teaches_nothing() {
+        let mut rate = DrainRate::default();
+        let stopped = drain(&mut rate, Timestamp::ZERO, MILLI, 16);
+        assert_eq!(rate.wait(stopped + MILLI * 4, 0), Some(Duration::ZERO), "that may be chance");
+        let now = stopped + MILLI * 3000;
+        (1..=300).for_each(|step| rate.observe(stopped + MILLI * 10 * step, true));
+        assert_eq!((rate.wait(now, 0), rate.wait(now, 5000)), (Some(MILLI * 3000), Some(MILLI * 5000)));
+        assert_eq!(rate.per_second(), Some(1000.0));
+        rate.observe(now, false);
+        assert_eq!(rate.wait(now + MILLI, 0), Some(MILLI * 3001), "all gave up");
+        rate.passed_by();
+        assert_eq!(rate.wait(now + MILLI, 0), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_line_that_never_moved_is_known_to_stand() {
         let mut rate = DrainRate::default();
         rate.observe(Timestamp::ZERO, true);
-        rate.observe(Timestamp::ZERO + STANDSTILL, true);
-        assert_eq!((rate.wait(0), rate.wait(1)), (Some(Duration::ZERO), Some(Duration::MAX)));
+        assert_eq!(rate.wait(Timestamp::ZERO + MILLI * 700, 0), Some(MILLI * 700));
     }
 }

@@ -36,6 +36,7 @@ pub mod resolve;
 pub mod retry;
 pub mod settings;
 pub mod share;
+pub mod stay;
 pub mod throughput;
 pub mod upstream;
 pub mod weight;

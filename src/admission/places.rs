@@ -52,6 +52,15 @@ struct Finder {
     completed: u64,
 }
 
+/// A request that was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// What it was expected to cost.
+    pub cost: Cost,
+    /// When it got its place.
+    pub placed: Timestamp,
+}
+
 /// What becomes of an arriving request.
 #[derive(Debug)]
 pub enum Arrival<T> {
@@ -94,6 +103,7 @@ impl<T> Places<T> {
     pub fn enter(&mut self, now: Timestamp, ticket: Ticket, item: T, gate: &Gate, shard: usize) -> Arrival<T> {
         if self.in_flight < self.places && self.line.is_empty() && now < ticket.deadline {
             self.in_flight += 1;
+            self.line.passed_by();
             self.note_limit(now, gate, shard);
             gate.sample(shard, now.since(ticket.arrived));
             return Arrival::Goes;
@@ -109,13 +119,16 @@ impl<T> Places<T> {
         }
     }
 
-    /// A place becomes free: its request was answered, or was lost if it has no cost. [`Places::grant`] comes next. `now`
-    /// is asked for only where it matters.
-    pub fn release(&mut self, completed: Option<Cost>, now: impl FnOnce() -> Timestamp, gate: &Gate, shard: usize) {
+    /// A place becomes free: its request was answered, or else was lost. [`Places::grant`] comes next. `now` is asked for
+    /// only where it matters.
+    pub fn release(&mut self, answered: Option<Answered>, now: impl Fn() -> Timestamp, gate: &Gate, shard: usize) {
         let limited = self.limit.is_reached();
         self.in_flight = self.in_flight.saturating_sub(1);
-        if let Some(cost) = completed {
+        if let Some(Answered { cost, placed }) = answered {
             gate.completed(shard, cost, limited);
+            if self.line.answered() {
+                self.line.observe_stay(cost, now().since(placed));
+            }
             self.finder.iter_mut().for_each(|finder| finder.completed += 1);
         }
         // With somebody in line the place is taken again at once.
@@ -124,7 +137,8 @@ impl<T> Places<T> {
         }
     }
 
-    /// The next that leaves the line because a place is free: it goes on, or its time has passed.
+    /// The next that leaves the line because a place is free: it goes on, or its time has passed, or will have before an
+    /// answer can come.
     pub fn grant(&mut self, now: Timestamp, gate: &Gate, shard: usize) -> Option<Settled<T>> {
         let free = self.in_flight < self.places;
         let best = if free { self.line.take_next(now) } else { None };
@@ -134,8 +148,8 @@ impl<T> Places<T> {
             return None;
         };
         gate.sample(shard, now.since(left.ticket.arrived));
-        if left.ticket.deadline <= now {
-            return Some((left, Err(Cause::Expired)));
+        if let Some(cause) = self.line.is_late(now, &left.ticket) {
+            return Some((left, Err(cause)));
         }
         self.in_flight += 1;
         self.line.dispatched();

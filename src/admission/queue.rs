@@ -9,7 +9,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Cause, Cost, Cut, Level, Value, cost::units, drain::DrainRate, fenwick::LevelCounts, places::Backlog};
+use super::{
+    Cause, Cost, Cut, Level, Value, cost::units, drain::DrainRate, fenwick::LevelCounts, places::Backlog, stay::Stay,
+};
 use crate::clock::Timestamp;
 
 /// What the queue knows of a request.
@@ -70,11 +72,12 @@ pub struct Line<T> {
     waiting: BTreeMap<Position, (Ticket, T)>,
     counts: LevelCounts,
     drain: DrainRate,
+    stay: Stay,
     joined: u64,
     /// Those that had waited long at the last review and are still wanted, the oldest last.
     overdue: Vec<(Timestamp, Position)>,
-    /// Counts the requests that were taken out in turn.
-    turn: u32,
+    /// What the best cost that were taken out while others were overdue, less what that has paid for.
+    credit: u64,
     /// When the oldest request arrived, at the last review.
     oldest: Option<Timestamp>,
     /// The cost of all that wait, and of what the cut of the last review does not admit.
@@ -82,11 +85,13 @@ pub struct Line<T> {
     unwanted: u64,
 }
 
-/// One turn in so many belongs to a request that has waited long. The others suffice for the best: what almost fits is
-/// a small part of the traffic.
-const OVERDUE_TURN: u32 = 3;
+/// For each part that goes to a request that has waited long, so many go to the best: these suffice for them, because
+/// what almost fits is a small part of the traffic.
+const OVERDUE_PARTS: u64 = 2;
 /// The same once half of its time has passed.
-const URGENT_TURN: u32 = 2;
+const URGENT_PARTS: u64 = 1;
+/// With so few in line a place would soon idle if those were turned away that can only just be answered.
+const FEW: usize = 4;
 
 impl<T> Line<T> {
     /// An empty line of at most `capacity` requests; with 0 nothing ever waits.
@@ -96,9 +101,10 @@ impl<T> Line<T> {
             waiting: BTreeMap::new(),
             counts: LevelCounts::new(),
             drain: DrainRate::default(),
+            stay: Stay::default(),
             joined: 0,
             overdue: Vec::new(),
-            turn: 0,
+            credit: 0,
             oldest: None,
             cost: 0,
             unwanted: 0,
@@ -115,8 +121,8 @@ impl<T> Line<T> {
     ///
     /// # Errors
     ///
-    /// [`Cause::Expired`] if its time has passed, [`Cause::TooLate`] if it would pass behind what is before it at the
-    /// measured drain rate, [`Cause::QueueFull`] if everything in the full line is at least as important.
+    /// [`Cause::Expired`] if its time has passed, [`Cause::TooLate`] if the line has stood still for longer than that, or if
+    /// behind what is before it, at the measured drain rate, it could not be answered in time, [`Cause::QueueFull`] if everything in the full line is at least as important.
     pub fn join(&mut self, now: Timestamp, ticket: Ticket, item: T) -> Result<(Position, Option<Left<T>>), Cause> {
         if ticket.deadline <= now {
             return Err(Cause::Expired);
@@ -134,26 +140,62 @@ impl<T> Line<T> {
         Ok((position, pushed_out))
     }
 
-    /// Takes the next request out: the best one, or from time to time one that has waited long. The caller looks at its
-    /// deadline and says with [`Line::dispatched`] if it goes on.
+    /// Takes the next request out: the best one, or from time to time one that has waited long. The caller asks whether
+    /// it [is late](Line::is_late) and says with [`Line::dispatched`] if it goes on.
     pub fn take_next(&mut self, now: Timestamp) -> Option<Left<T>> {
-        self.turn = self.turn.wrapping_add(1);
-        let oldest = self.overdue.last().and_then(|(_, position)| self.waiting.get(position));
-        let urgent = oldest.is_some_and(|(ticket, _)| ticket.is_half_over(now));
-        if self.turn.is_multiple_of(if urgent { URGENT_TURN } else { OVERDUE_TURN }) {
-            while let Some((_, position)) = self.overdue.pop() {
-                if let Some(left) = self.leave(position) {
-                    return Some(left);
-                }
-            }
+        if let Some(position) = self.overdue_whose_turn_it_is(now) {
+            self.overdue.pop();
+            return self.leave(position);
         }
         let (&position, _) = self.waiting.first_key_value()?;
-        self.leave(position)
+        let left = self.leave(position)?;
+        if !self.overdue.is_empty() {
+            self.credit = self.credit.saturating_add(left.ticket.cost.ticks());
+        }
+        Some(left)
+    }
+
+    /// The one that has waited longest, once the best have had their part, by cost: dear work among cheap would take more
+    /// than its turns. Pays for it.
+    fn overdue_whose_turn_it_is(&mut self, now: Timestamp) -> Option<Position> {
+        while self.overdue.pop_if(|(_, position)| !self.waiting.contains_key(position)).is_some() {}
+        let &(_, position) = self.overdue.last()?;
+        let (ticket, _) = self.waiting.get(&position)?;
+        let parts = if ticket.is_half_over(now) { URGENT_PARTS } else { OVERDUE_PARTS };
+        let price = ticket.cost.ticks() * parts;
+        self.credit = self.credit.checked_sub(price)?;
+        Some(position)
     }
 
     /// A request that was taken out goes on: the line drains.
     pub fn dispatched(&mut self) {
         self.drain.dispatched();
+    }
+
+    /// Why a request that was taken out should not go on: its time has passed, or it hardly could be answered in it while
+    /// enough others wait for the place. One of a few goes in any case: a place that idles helps nobody, and so it does
+    /// not go unnoticed that answers come sooner again.
+    pub fn is_late(&self, now: Timestamp, ticket: &Ticket) -> Option<Cause> {
+        if ticket.deadline <= now {
+            return Some(Cause::Expired);
+        }
+        let late = self.waiting.len() >= FEW && self.would_be_answered(now, ticket) > ticket.deadline;
+        late.then_some(Cause::TooLate)
+    }
+
+    /// An answer has come to a request that went on. Tells whether to [observe](Line::observe_stay) how long it took.
+    pub fn answered(&mut self) -> bool {
+        self.stay.answered()
+    }
+
+    /// A request of this cost was answered after so long.
+    pub fn observe_stay(&mut self, cost: Cost, took: Duration) {
+        self.stay.observe(cost, took);
+    }
+
+    /// A request goes on without having been in line: nothing stands still.
+    pub fn passed_by(&mut self) {
+        self.drain.passed_by();
     }
 
     /// Takes a request out that does not want to wait any longer.
@@ -191,6 +233,9 @@ impl<T> Line<T> {
             self.oldest = Some(self.oldest.map_or(ticket.arrived, |oldest| oldest.min(ticket.arrived)));
         }
         self.overdue.sort_unstable_by(|one, other| other.cmp(one));
+        if self.overdue.is_empty() {
+            self.credit = 0;
+        }
         out.into_iter().filter_map(|(position, cause)| Some((self.leave(position)?, cause))).collect()
     }
 
@@ -227,7 +272,13 @@ impl<T> Line<T> {
 
     fn would_be_late(&self, now: Timestamp, ticket: Ticket) -> bool {
         let ahead = self.counts.through(ticket.level);
-        self.drain.wait(ahead).is_some_and(|wait| now + wait >= ticket.deadline)
+        let Some(wait) = self.drain.wait(now, ahead) else { return false };
+        let begins = now + wait;
+        begins >= ticket.deadline || ahead as usize >= FEW && self.would_be_answered(begins, &ticket) > ticket.deadline
+    }
+
+    fn would_be_answered(&self, begins: Timestamp, ticket: &Ticket) -> Timestamp {
+        begins + self.stay.of(ticket.cost)
     }
 
     fn make_room(&mut self, level: Level) -> Result<Left<T>, Cause> {
@@ -239,158 +290,5 @@ impl<T> Line<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
-    const MILLI: Duration = Duration::from_millis(1);
-
-    fn ticket(level: usize) -> Ticket {
-        within(level, 500 * MILLI)
-    }
-
-    fn within(level: usize, timeout: Duration) -> Ticket {
-        Ticket::new(Value::new(Level::from_index(level), 0), NOW, NOW + timeout)
-    }
-
-    fn drained(mut line: Line<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| line.take_next(NOW).map(|left| left.item)).collect()
-    }
-
-    #[test]
-    fn the_best_level_goes_first_and_in_a_level_the_first() {
-        let mut line = Line::new(8);
-        for (item, level) in [(0, 7), (1, 3), (2, 7), (3, 3)] {
-            line.join(NOW, ticket(level), item).unwrap();
-        }
-        assert_eq!(drained(line), [1, 3, 0, 2]);
-    }
-
-    #[test]
-    fn a_full_line_gives_up_the_last_of_its_worst_for_a_better_one() {
-        let mut line = Line::new(2);
-        line.join(NOW, ticket(5), 0).unwrap();
-        line.join(NOW, ticket(5), 1).unwrap();
-        assert_eq!(line.join(NOW, ticket(5), 2).unwrap_err(), Cause::QueueFull);
-        let (_, pushed_out) = line.join(NOW, ticket(4), 3).unwrap();
-        assert_eq!(pushed_out.unwrap().item, 1);
-        assert_eq!(drained(line), [3, 0]);
-    }
-
-    #[test]
-    fn a_line_that_became_too_long_grows_no_more() {
-        let mut line = Line::new(2);
-        line.join(NOW, ticket(5), 0).unwrap();
-        line.join(NOW, ticket(5), 1).unwrap();
-        line.set_capacity(1);
-        assert_eq!(line.join(NOW, ticket(5), 2).unwrap_err(), Cause::QueueFull);
-        assert!(line.join(NOW, ticket(4), 3).unwrap().1.is_some());
-        assert_eq!(line.len(), 2);
-        line.set_capacity(3);
-        assert!(line.join(NOW, ticket(5), 4).unwrap().1.is_none());
-    }
-
-    #[test]
-    fn with_a_capacity_of_zero_nothing_waits() {
-        assert_eq!(Line::new(0).join(NOW, ticket(0), 0).unwrap_err(), Cause::QueueFull);
-    }
-
-    #[test]
-    fn what_is_too_late_never_joins() {
-        let mut line = Line::new(99);
-        assert_eq!(line.join(NOW, within(0, Duration::ZERO), 0).unwrap_err(), Cause::Expired);
-        // One dispatch each 10 ms.
-        for step in 0..=16 {
-            line.join(NOW + MILLI * 10 * step, ticket(9), step).unwrap();
-            line.join(NOW + MILLI * 10 * step, ticket(9), step).unwrap();
-            line.take_next(NOW).unwrap();
-            line.dispatched();
-            line.observe(NOW + MILLI * 10 * step);
-        }
-        assert_eq!(line.len(), 17);
-        let now = NOW + MILLI * 160;
-        assert_eq!(line.join(now, within(9, 300 * MILLI), 0).unwrap_err(), Cause::TooLate);
-        assert!(line.join(now, within(8, 300 * MILLI), 0).is_ok(), "nothing is before it");
-    }
-
-    #[test]
-    fn after_the_patience_a_request_is_served_in_turn_or_refused() {
-        let mut line = Line::new(99);
-        line.join(NOW, ticket(5), 5).unwrap();
-        line.join(NOW, ticket(7), 7).unwrap();
-        for item in 100..109 {
-            let later = Ticket { arrived: NOW + 50 * MILLI, ..ticket(3) };
-            line.join(NOW + 50 * MILLI, later, item).unwrap();
-        }
-        let cut = Cut::below_index(6);
-        assert!(line.review(NOW + 99 * MILLI, cut, 100 * MILLI).is_empty());
-        assert_eq!((line.backlog(NOW).cost, line.backlog(NOW).wanted), (11.0, 10.0));
-        let out = line.review(NOW + 100 * MILLI, cut, 100 * MILLI);
-        assert_eq!(out.iter().map(|(left, cause)| (left.item, *cause)).collect::<Vec<_>>(), [(7, Cause::ServiceCut)]);
-        assert_eq!(drained(line)[..5], [100, 101, 5, 102, 103]);
-    }
-
-    #[test]
-    fn what_a_minimum_share_let_in_stays_above_the_cut() {
-        let mut line = Line::new(9);
-        let shared = Ticket { level: Level::MOST_IMPORTANT, ..ticket(800) };
-        line.join(NOW, shared, 1).unwrap();
-        assert!(line.review(NOW + 200 * MILLI, Cut::below_index(6), 100 * MILLI).is_empty());
-    }
-
-    #[test]
-    fn the_oldest_is_found_among_those_that_stay() {
-        let mut line = Line::new(8);
-        let later = Ticket { arrived: NOW + MILLI, ..within(1, 30 * MILLI) };
-        line.join(NOW, within(0, 10 * MILLI), 0).unwrap();
-        line.join(NOW, later, 1).unwrap();
-        assert_eq!(line.review(NOW + MILLI, Cut::OPEN, 400 * MILLI).len(), 0);
-        assert_eq!(line.oldest(), Some(NOW));
-        assert_eq!(line.review(NOW + 10 * MILLI, Cut::OPEN, 400 * MILLI).len(), 1);
-        assert_eq!(line.oldest(), Some(NOW + MILLI));
-        assert_eq!(line.review(NOW + 30 * MILLI, Cut::OPEN, 400 * MILLI).len(), 1);
-        assert_eq!(line.oldest(), None);
-    }
-
-    #[test]
-    fn expired_requests_are_taken_out_wherever_they_stand() {
-        let mut line = Line::new(8);
-        for (item, millis) in [(0, 30), (1, 10), (2, 20)] {
-            line.join(NOW, within(item as usize, MILLI * millis), item).unwrap();
-        }
-        assert!(line.review(NOW + MILLI * 9, Cut::OPEN, 400 * MILLI).is_empty());
-        let items = |left: Vec<(Left<u32>, Cause)>| left.into_iter().map(|(left, _)| left.item).collect::<Vec<_>>();
-        assert_eq!(items(line.review(NOW + MILLI * 20, Cut::OPEN, 400 * MILLI)), [1, 2]);
-        assert_eq!(items(line.review(NOW + MILLI * 30, Cut::OPEN, 400 * MILLI)), [0]);
-        assert!(line.is_empty());
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        #[test]
-        fn nothing_is_lost_and_nothing_worse_stays_instead_of_something_better(
-            levels in prop::collection::vec(0..40_usize, 1..60), capacity in 0..20_usize,
-        ) {
-            let mut line = Line::new(capacity);
-            let mut out = Vec::new();
-            for (item, &level) in levels.iter().enumerate() {
-                match line.join(NOW, ticket(level), item as u32) {
-                    Ok((_, pushed_out)) => out.extend(pushed_out.map(|left| left.item)),
-                    Err(_) => out.push(item as u32),
-                }
-                prop_assert!(line.len() <= capacity);
-            }
-            let inside = drained(line);
-            prop_assert_eq!(inside.len() + out.len(), levels.len());
-            let level_of = |&item: &u32| levels[item as usize];
-            prop_assert!(inside.is_sorted_by_key(level_of));
-            let worst_inside = inside.iter().map(level_of).max();
-            prop_assert!(out.iter().map(level_of).min().is_none_or(|best| worst_inside.is_none_or(|w| w <= best)));
-        }
-    }
-}
+#[path = "queue_tests.rs"]
+mod tests;

@@ -1,36 +1,43 @@
-//! `dagor client`: talk to a gateway by hand. Replies and pushes go to standard output, everything else to standard
-//! error.
+//! `dagor client`: talk to gateways by hand, and see what becomes of each message. Replies and pushes go to standard
+//! output, everything else to standard error.
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufRead, Write},
+    path::PathBuf,
     time::Duration,
 };
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 
 use crate::{
     client::{
-        Client, ClientConfig, CloseReason, ConnectError, Push, Pushes, Reply, RequestError, Token, TransportKind,
+        Client, ClientConfig, ClientEvent, CloseReason, ConnectError, DirectClient, Events, Fate, FileStore, GiveUp,
+        NewMessage, Push, Pushes, RequestError, StartError, StopReason, StoreError, SyncPolicy, Token, TransportKind,
     },
     clock::{Clock, Timestamp},
-    id::BusinessCode,
+    id::{BusinessCode, MessageId},
 };
 
-/// Lines typed ahead of what has been sent.
+/// Lines typed ahead of what has been accepted.
 const LINES: usize = 16;
 
-/// Connect to a gateway by hand: send requests, watch replies and pushes.
+/// Events that may wait to be shown.
+const EVENTS: usize = 4096;
+
+/// Connect to gateways by hand: send messages, watch what becomes of them, watch pushes.
 ///
-/// Each line of standard input is a request: the name of a business, a space and the text; or, where the line does not
-/// start with one, a text for the business of `--business`. The end of the input waits for the replies and leaves.
+/// Each line of standard input is a message: the name of a business, a space and the text; or, where the line does not
+/// start with one, a text for the business of `--business`. A line is accepted at once and stays until it is answered,
+/// whatever becomes of gateways and connections meanwhile. The end of the input waits for the replies and leaves; Ctrl-C
+/// leaves at once.
 #[derive(Args, Clone, Debug)]
 pub struct ClientArgs {
-    /// Address of the gateway, `host:port`.
-    #[arg(long, default_value = "127.0.0.1:7400")]
-    addr: String,
+    /// Address of a gateway, `host:port`; several for several gateways.
+    #[arg(long, default_value = "127.0.0.1:7400", value_delimiter = ',')]
+    addr: Vec<String>,
     /// Who logs in.
     #[arg(long)]
     user: String,
@@ -46,13 +53,16 @@ pub struct ClientArgs {
     /// The business of lines that name none.
     #[arg(long, default_value = "message")]
     business: String,
-    /// How long a request may take, in seconds; without it the gateway's own limit holds.
+    /// How long each try of a message may take, in seconds; without it the gateway's own limit holds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
-    /// Send also what the gateway has just said that it would refuse; otherwise such requests are not sent at all.
+    /// Send also what the gateway has just said that it would refuse; otherwise such messages wait until it is over.
     #[arg(long)]
     insist: bool,
-    /// Send this one request, print its reply and leave. Without a colon all of it is the text.
+    /// Keep what is not answered in this file, and send it the next time; without it, it is lost when this program ends.
+    #[arg(long, value_name = "FILE", conflicts_with = "send")]
+    outbox: Option<PathBuf>,
+    /// Send this one request, once, print its reply and leave. Without a colon all of it is the text.
     #[arg(long, value_name = "BUSINESS:TEXT")]
     send: Option<String>,
 }
@@ -90,29 +100,54 @@ pub enum ClientCommandError {
     /// The request of `--send` got no reply.
     #[error("no reply")]
     Request(#[from] RequestError),
-    /// The gateway ended the connection.
-    #[error("the connection ended")]
-    Closed(#[source] CloseReason),
+    /// What was asked for cannot be.
+    #[error(transparent)]
+    Config(ConnectError),
+    /// The outbox cannot be had.
+    #[error(transparent)]
+    Outbox(#[from] StoreError),
+    /// The client has stopped by itself.
+    #[error("stopped: {0}")]
+    Stopped(StopReason),
     /// Standard input or output failed.
     #[error("standard input or output failed")]
     Io(#[from] io::Error),
+}
+
+impl From<StartError> for ClientCommandError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(error) => Self::Config(error),
+            StartError::Store(error) => Self::Outbox(error),
+        }
+    }
 }
 
 /// Runs the command.
 ///
 /// # Errors
 ///
-/// If there is no connection, if it ends before the input does, or if the request of `--send` gets no reply.
+/// If the outbox cannot be had, if the client is stopped before the input ends, or if the request of `--send` gets no
+/// reply.
 pub async fn run(args: ClientArgs) -> Result<(), ClientCommandError> {
     let config = args.config();
-    let clock = Clock::system();
-    let (client, pushes) = Client::connect_with(config, clock.clone())
-        .await
-        .map_err(|source| ClientCommandError::Connect { address: args.addr.clone(), source })?;
-    match &args.send {
-        Some(request) => send_once(&client, &args, request).await,
-        None => Conversation { client, pushes, args, clock }.run().await,
+    if let Some(request) = &args.send {
+        return send_once(config, &args, request).await;
     }
+    let (client, pushes, events) = match &args.outbox {
+        Some(file) => Client::start_with(config, FileStore::new(file, &args.user, SyncPolicy::Always)?)?,
+        None => Client::start(config)?,
+    };
+    let conversation = Conversation {
+        client,
+        pushes,
+        events,
+        args,
+        clock: Clock::system(),
+        businesses: BTreeMap::new(),
+        accepted: BTreeMap::new(),
+    };
+    conversation.run().await
 }
 
 impl ClientArgs {
@@ -122,128 +157,214 @@ impl ClientArgs {
             TransportArg::Ws => TransportKind::WebSocket,
         };
         ClientConfig {
+            gateways: self.addr.clone(),
             transport,
             device: self.device.clone(),
             token: Token(Bytes::copy_from_slice(self.token.as_bytes())),
             hold_back: !self.insist,
-            ..ClientConfig::new(&self.addr, &self.user)
+            event_capacity: EVENTS,
+            ..ClientConfig::new("", &self.user)
         }
     }
-
-    /// The business and the text of a line: the business is named where the line starts with a name that exists.
-    fn parse_line<'a>(&self, client: &Client, line: &'a str) -> Result<(BusinessCode, &'a str), ClientCommandError> {
-        let named = line.split_once(' ').and_then(|(name, text)| Some((client.business(name)?, text)));
-        named.map_or_else(|| Ok((find(client, &self.business)?, line)), Ok)
-    }
 }
 
-fn find(client: &Client, name: &str) -> Result<BusinessCode, ClientCommandError> {
-    client.business(name).ok_or_else(|| {
+async fn send_once(config: ClientConfig, args: &ClientArgs, request: &str) -> Result<(), ClientCommandError> {
+    let address = config.gateways.first().cloned().unwrap_or_default();
+    let connected = DirectClient::connect(config).await;
+    let (client, _pushes) = connected.map_err(|source| ClientCommandError::Connect { address, source })?;
+    let (name, text) = request.split_once(':').unwrap_or((&args.business, request));
+    let business = client.business(name).ok_or_else(|| {
         let known: Vec<_> = client.session().businesses.iter().map(|business| business.name.as_str()).collect();
         ClientCommandError::UnknownBusiness { name: name.to_owned(), known: known.join(", ") }
-    })
-}
-
-async fn send_once(client: &Client, args: &ClientArgs, request: &str) -> Result<(), ClientCommandError> {
-    let (name, text) = request.split_once(':').unwrap_or((&args.business, request));
-    let business = find(client, name)?;
+    })?;
     let reply = client.request(business, Bytes::copy_from_slice(text.as_bytes()), args.timeout).await?;
     writeln!(anstream::stdout(), "{}", printable(&reply.payload))?;
     Ok(())
 }
 
-/// A person at the keyboard and a gateway.
+/// A person at the keyboard and what becomes of what they type.
 struct Conversation {
     client: Client,
     pushes: Pushes,
+    events: Events,
     args: ClientArgs,
     clock: Clock,
+    /// As the last gateway named them; empty before the first login.
+    businesses: BTreeMap<BusinessCode, String>,
+    /// What was typed and is not answered: which business, and since when.
+    accepted: BTreeMap<MessageId, (String, Timestamp)>,
 }
 
 impl Conversation {
     async fn run(mut self) -> Result<(), ClientCommandError> {
-        let session = self.client.session();
-        writeln!(anstream::stderr(), "connected to {}, login {}", session.gateway, session.epoch)?;
+        if self.client.unsettled() > 0 {
+            say(&format!("{} from the last time", waiting(self.client.unsettled())))?;
+        }
         let mut lines = read_lines();
         let mut typing = true;
-        let mut waiting = FuturesUnordered::new();
         let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
-        while typing || !waiting.is_empty() {
+        while typing || self.client.unsettled() > 0 {
             tokio::select! {
-                line = lines.recv(), if typing => match line {
-                    Some(line) => waiting.extend(self.send(line)),
+                // Which words are names of businesses is known from the first login on.
+                line = lines.recv(), if typing && !self.businesses.is_empty() => match line {
+                    Some(line) => self.submit(&line).await?,
                     None => typing = false,
                 },
-                Some((sent, ended)) = waiting.next() => self.show_end(sent, ended)?,
-                push = self.pushes.recv() => match push {
-                    Some(push) => self.show_push(&push)?,
-                    None => return Err(ClientCommandError::Closed(self.client.closed().await)),
-                },
-                _ = &mut interrupted => return Ok(()),
+                Some(event) = self.events.recv() => self.show(event)?,
+                Some(push) = self.pushes.recv() => self.show_push(&push)?,
+                _ = &mut interrupted => break,
             }
+        }
+        self.leave().await
+    }
+
+    /// Shows what has happened meanwhile, then ends.
+    async fn leave(mut self) -> Result<(), ClientCommandError> {
+        let left = self.client.close(Duration::ZERO).await;
+        while let Some(event) = self.events.recv().await {
+            if !matches!(event, ClientEvent::Stopped(StopReason::Closed)) {
+                self.show(event)?;
+            }
+        }
+        match &self.args.outbox {
+            Some(file) if left > 0 => say(&format!("{left} not answered, kept in {}", file.display()))?,
+            _ => {}
         }
         Ok(())
     }
 
-    /// Sends a line, if it can be sent; what is wrong with it goes to standard error.
-    fn send(&self, line: String) -> Option<impl Future<Output = (Timestamp, Result<Reply, RequestError>)> + use<>> {
-        let (business, text) = match self.args.parse_line(&self.client, &line) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                let _gone = writeln!(anstream::stderr(), "{error}");
-                return None;
+    async fn submit(&mut self, line: &str) -> io::Result<()> {
+        let (business, text) = self.parse_line(line);
+        let mut message = NewMessage::new(&business, Bytes::copy_from_slice(text.as_bytes()));
+        message.try_timeout = self.args.timeout;
+        let now = self.clock.now();
+        match self.client.submit(message).await {
+            Ok(receipt) => {
+                say(&format!("{business} #{} accepted", receipt.id()))?;
+                self.accepted.insert(receipt.id(), (business, now));
             }
-        };
-        let payload = Bytes::copy_from_slice(text.as_bytes());
-        let sent = self.clock.now();
-        let response = self.client.request(business, payload, self.args.timeout);
-        Some(async move { (sent, response.await) })
+            Err(error) => say(&format!("not accepted: {error}"))?,
+        }
+        Ok(())
     }
 
-    fn show_end(&self, sent: Timestamp, ended: Result<Reply, RequestError>) -> io::Result<()> {
-        let took = self.clock.now().since(sent).as_secs_f64() * 1000.0;
-        match ended {
-            Ok(reply) => {
-                let name = self.name(reply.business);
-                writeln!(
-                    anstream::stdout(),
-                    "reply  {name} #{} in {took:.1} ms: {}",
-                    reply.id,
-                    printable(&reply.payload)
-                )
+    /// The business and the text of a line: the business is named where the line starts with a name that exists.
+    fn parse_line<'a>(&self, line: &'a str) -> (String, &'a str) {
+        let named = line.split_once(' ').filter(|(name, _)| self.businesses.values().any(|known| known == name));
+        named.map_or_else(|| (self.args.business.clone(), line), |(name, text)| (name.to_owned(), text))
+    }
+
+    fn show(&mut self, event: ClientEvent) -> Result<(), ClientCommandError> {
+        match event {
+            ClientEvent::Connected { .. } => {
+                if let Some(session) = self.client.session() {
+                    let row = |business: &crate::client::Business| (business.code, business.name.clone());
+                    self.businesses = session.businesses.iter().map(row).collect();
+                }
+                say(&sentence(&event))?;
             }
-            Err(RequestError::HeldBack { id, business, open_permille, retry_after }) => {
-                let name = self.name(business);
-                let share = match open_permille {
-                    0 => "none".to_owned(),
-                    some => format!("{} %", f64::from(some) / 10.0),
-                };
-                writeln!(
-                    anstream::stdout(),
-                    "not sent  {name} #{id}: the gateway takes {share} of these at present; try again in {:.1} s",
-                    retry_after.as_secs_f64()
-                )
+            ClientEvent::Ended { id, fate } => self.show_end(id, &fate)?,
+            ClientEvent::Pushed(push) => self.show_push(&push)?,
+            ClientEvent::Stopped(reason) => return Err(ClientCommandError::Stopped(reason)),
+            ClientEvent::Connecting { .. }
+            | ClientEvent::Waiting { .. }
+            | ClientEvent::Moving { .. }
+            | ClientEvent::Sent { .. }
+            | ClientEvent::HeldBack { .. }
+            | ClientEvent::Refused { .. }
+            | ClientEvent::Unknown { .. } => say(&sentence(&event))?,
+        }
+        Ok(())
+    }
+
+    fn show_end(&mut self, id: MessageId, fate: &Fate) -> io::Result<()> {
+        let (name, since) = match self.accepted.remove(&id) {
+            Some((name, accepted)) => {
+                let took = self.clock.now().since(accepted).as_secs_f64() * 1000.0;
+                (name + " ", format!(" in {took:.1} ms"))
             }
-            Err(error) => {
-                let hint = error.retry_after().map(|after| format!("; try again in {after:?}")).unwrap_or_default();
-                writeln!(
-                    anstream::stdout(),
-                    "no reply after {took:.1} ms: {}{hint}",
-                    printable(error.to_string().as_bytes())
-                )
+            None => (String::new(), String::new()),
+        };
+        match fate {
+            Fate::Replied(reply) => {
+                writeln!(anstream::stdout(), "reply  {name}#{id}{since}: {}", printable(&reply.payload))
+            }
+            Fate::GivenUp { why: GiveUp::Closed, .. } => say(&format!("{name}#{id} {fate}")),
+            Fate::Settled | Fate::Failed(_) | Fate::Rejected { .. } | Fate::GivenUp { .. } | Fate::Kept => {
+                writeln!(anstream::stdout(), "end    {name}#{id}{since}: {}", printable(fate.to_string().as_bytes()))
             }
         }
     }
 
     fn show_push(&self, push: &Push) -> io::Result<()> {
-        let name = self.name(push.business);
+        let name = self.businesses.get(&push.business);
+        let name = name.map_or_else(|| format!("business {}", push.business), Clone::clone);
         writeln!(anstream::stdout(), "push   {name} #{}: {}", push.id, printable(&push.payload))
     }
+}
 
-    fn name(&self, business: BusinessCode) -> String {
-        let known = self.client.session().business(business);
-        known.map_or_else(|| format!("business {business}"), |business| business.name.clone())
+/// What an event means to a person.
+fn sentence(event: &ClientEvent) -> String {
+    match event {
+        ClientEvent::Connecting { address } => format!("connecting to {address}"),
+        ClientEvent::Connected { address, gateway, epoch, resent, unsettled } => {
+            let again = match (resent, unsettled) {
+                (0, 0) => String::new(),
+                (0, _) => format!("; {}", waiting(*unsettled)),
+                (_, _) => format!("; {}, {resent} of them sent before: these are sent again", waiting(*unsettled)),
+            };
+            format!("connected to {gateway} at {address}, login {epoch}{again}")
+        }
+        ClientEvent::Waiting { reason, address, delay, unsettled } => {
+            format!("{}; trying {address} in {}; {}", lost(reason), wait(*delay), waiting(*unsettled))
+        }
+        ClientEvent::Moving { reason, address, delay } => {
+            format!("the gateway wants its clients elsewhere ({reason}): moving to {address} in {}", wait(*delay))
+        }
+        ClientEvent::Sent { id, attempt: 1 } => format!("#{id} sent"),
+        ClientEvent::Sent { id, attempt } => format!("#{id} sent again, try {attempt}"),
+        ClientEvent::HeldBack { id, reason, delay } => format!("#{id} {reason}; sent in {}", wait(*delay)),
+        ClientEvent::Refused { id, verdict, delay: Some(delay) } => {
+            format!("#{id} refused, not run: {verdict}; again in {}", wait(*delay))
+        }
+        ClientEvent::Refused { id, delay: None, .. } => format!("#{id} waits for the one before it"),
+        ClientEvent::Unknown { id, reason, delay } => {
+            format!("#{id} may have run, {reason}; again in {}", wait(*delay))
+        }
+        ClientEvent::Ended { id, fate } => format!("#{id} {fate}"),
+        ClientEvent::Pushed(push) => format!("push #{}", push.id),
+        ClientEvent::Stopped(reason) => format!("stopped: {reason}"),
     }
+}
+
+fn lost(reason: &CloseReason) -> String {
+    match reason {
+        CloseReason::Unreachable(_) | CloseReason::LoginTimedOut => format!("not connected ({reason})"),
+        CloseReason::Refused { .. } => reason.to_string(),
+        CloseReason::Kicked(_)
+        | CloseReason::HeartbeatLost
+        | CloseReason::Disconnected
+        | CloseReason::Io(_)
+        | CloseReason::Protocol(_)
+        | CloseReason::Local => format!("connection lost ({reason})"),
+    }
+}
+
+fn waiting(messages: usize) -> String {
+    match messages {
+        0 => "no message waits".into(),
+        1 => "1 message waits".into(),
+        more => format!("{more} messages wait"),
+    }
+}
+
+fn wait(delay: Duration) -> String {
+    format!("{:.1} s", delay.as_secs_f64())
+}
+
+/// A line on standard error.
+fn say(line: &str) -> io::Result<()> {
+    writeln!(anstream::stderr(), "{}", printable(line.as_bytes()))
 }
 
 /// Text from far away, with nothing in it that a terminal would obey.
@@ -285,7 +406,7 @@ mod tests {
     fn a_user_is_all_that_must_be_given() {
         let args = Program::try_parse_from(["dagor", "--user", "alice"]).unwrap().client;
         let config = args.config();
-        assert_eq!((config.address.as_str(), config.user.as_str()), ("127.0.0.1:7400", "alice"));
+        assert_eq!((config.gateways, config.user.as_str()), (vec!["127.0.0.1:7400".to_owned()], "alice"));
         assert_eq!((config.transport, config.hold_back), (TransportKind::Tcp, true));
         assert!(Program::try_parse_from(["dagor"]).is_err());
     }

@@ -140,6 +140,7 @@ fn not_started(error: StartError) -> Error {
         StartError::Listen { .. } => Error::from_chain(&error)
             .hint("is another gateway running? choose other addresses with --listen, --admin and --push"),
         StartError::Sample { .. } => Error::from_chain(&error).hint("give --sample-log a file that can be written"),
+        StartError::Tickets(_) => Error::from_chain(&error).hint("the policy's [tickets] keys_file names the file"),
         StartError::Worker(_) => Error::from_chain(&error),
     }
 }

@@ -49,7 +49,8 @@ enum Command {
     Serve(serve::Args),
     Gateway(gateway::Args),
     #[command(after_help = "Examples:
-  dagor client --user ann                                    type `message hello`, watch what comes back
+  dagor client --user ann                                    type `message hello`, watch what becomes of it
+  dagor client --user ann --outbox ann.outbox                what is not answered is sent the next time
   dagor client --user ann --send \"message:hello\"            one request, its reply on standard output
   dagor client --user ann --send \"message:push:to myself\"   the demo service pushes what follows `push:`")]
     Client(client::ClientArgs),
@@ -92,7 +93,9 @@ fn run_client(args: client::ClientArgs) -> Result<(), Error> {
         let failed = Error::from_chain(&error);
         match error {
             E::Connect { .. } => failed.hint("start a gateway with `dagor serve`, or give its address with --addr"),
-            E::UnknownBusiness { .. } | E::Request(_) | E::Closed(_) | E::Io(_) => failed,
+            E::UnknownBusiness { .. } | E::Request(_) | E::Config(_) | E::Outbox(_) | E::Stopped(_) | E::Io(_) => {
+                failed
+            }
         }
     })
 }

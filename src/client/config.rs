@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use super::{ConnectError, Token};
+use super::{ConnectError, OutboxLimits, Token};
 use crate::id::MAX_NAME_BYTES;
 
 /// The largest token, in bytes: a gateway reads at most 4 KiB before the login, and the names need their part.
@@ -11,8 +11,9 @@ const MAX_TOKEN_BYTES: usize = 3 * 1024;
 /// Where and as whom to connect. Start from [`ClientConfig::new`] and change what differs.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// `host:port` of the gateway.
-    pub address: String,
+    /// `host:port` of each gateway. The first login goes to a random one; one that was lost comes last. A
+    /// [`DirectClient`](super::DirectClient) knows the first only.
+    pub gateways: Vec<String>,
     /// What to speak below the frames. Default: [`TransportKind::Tcp`].
     pub transport: TransportKind,
     /// Who connects; at most 128 bytes.
@@ -34,9 +35,12 @@ pub struct ClientConfig {
     /// ([`RequestError::HeldBack`](super::RequestError::HeldBack)). Without it they are sent and refused, which costs a
     /// round trip each and gains nothing but the gateway's own word. Default: true.
     pub hold_back: bool,
-    /// How many pushes may wait for [`Pushes::recv`](super::Pushes::recv). One more drops the oldest. At least 1.
-    /// Default: 256.
+    /// How much the outbox holds, and for how long. A [`DirectClient`](super::DirectClient) has none.
+    pub outbox: OutboxLimits,
+    /// How many pushes may wait to be received. One more drops the oldest. At least 1. Default: 256.
     pub push_capacity: usize,
+    /// How many events may wait to be received. One more drops the oldest. At least 1. Default: 256.
+    pub event_capacity: usize,
     /// The largest body that is read, in bytes; a larger one ends the connection. Not below what gateways send (64 KiB).
     /// Default: 256 KiB.
     pub max_body_bytes: usize,
@@ -54,10 +58,10 @@ pub enum TransportKind {
 }
 
 impl ClientConfig {
-    /// A plain TCP client with the defaults.
-    pub fn new(address: impl Into<String>, user: impl Into<String>) -> Self {
+    /// A plain TCP client of one gateway with the defaults.
+    pub fn new(gateway: impl Into<String>, user: impl Into<String>) -> Self {
         Self {
-            address: address.into(),
+            gateways: vec![gateway.into()],
             transport: TransportKind::default(),
             user: user.into(),
             device: String::new(),
@@ -66,12 +70,17 @@ impl ClientConfig {
             source_address: None,
             heartbeat: Duration::ZERO,
             hold_back: true,
+            outbox: OutboxLimits::default(),
             push_capacity: 256,
+            event_capacity: 256,
             max_body_bytes: 256 * 1024,
         }
     }
 
     pub(super) fn check(&self) -> Result<(), ConnectError> {
+        if self.gateways.is_empty() {
+            return Err(ConnectError::NoGateway);
+        }
         let fields = [
             ("user name", self.user.len(), MAX_NAME_BYTES),
             ("device name", self.device.len(), MAX_NAME_BYTES),

@@ -13,8 +13,8 @@ use std::{collections::VecDeque, mem, sync::Arc};
 use bytes::BytesMut;
 
 use super::{
-    CloseReason, Event, Login, NewRequest, ProtocolError, RequestError, Session, Verdict, cuts::Cuts, open::Open,
-    session,
+    CloseReason, Event, Login, NewRequest, ProtocolError, RequestError, Session, Verdict, cuts::Cuts, event::Try,
+    open::Open, session,
 };
 use crate::{
     clock::Timestamp,
@@ -64,6 +64,27 @@ impl Connection {
             State::Greeting { .. } => Err(RequestError::UnknownBusiness(request.business)),
             State::Open(open) => open.send_request(request, &mut self.outgoing, now),
             State::Closed(reason) => Err(RequestError::Closed(reason.clone())),
+        }
+    }
+
+    /// Sends one try of a message of an outbox once logged in. It ends in an [`Event::Ended`], unless a
+    /// [`Event::SettledThrough`] comes first, or its owner forgets it.
+    ///
+    /// # Errors
+    ///
+    /// If it was not sent.
+    pub(super) fn send_try(&mut self, message: Try, now: Timestamp) -> Result<(), RequestError> {
+        match &mut self.state {
+            State::Greeting { .. } => Err(RequestError::UnknownBusiness(message.business)),
+            State::Open(open) => open.send_try(message, &mut self.outgoing, now),
+            State::Closed(reason) => Err(RequestError::Closed(reason.clone())),
+        }
+    }
+
+    /// Ends a try without an event: its owner has its answer, or wants none any more.
+    pub(super) fn forget_try(&mut self, id: MessageId) {
+        if let State::Open(open) = &mut self.state {
+            open.forget_try(id);
         }
     }
 

@@ -109,7 +109,7 @@ mod tests {
     const MESSAGE: BusinessCode = BusinessCode(2);
 
     fn session() -> Session {
-        let business = pb::Business { code: 2, name: "message".into(), timeout_ms: 0 };
+        let business = pb::Business { code: 2, name: "message".into(), timeout_ms: 0, ..pb::Business::default() };
         Session::from(pb::Welcome { businesses: vec![business], ..pb::Welcome::default() })
     }
 

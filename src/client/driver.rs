@@ -18,7 +18,9 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{CloseReason, Connection, Event, Goaway, Reply, RequestError, Session, pushes::PushQueue, transport::Link};
+use super::{
+    CloseReason, Connection, Event, Goaway, Push, Reply, RequestError, Session, latest::Latest, transport::Link,
+};
 use crate::{
     clock::{Clock, Timestamp},
     id::MessageId,
@@ -33,13 +35,13 @@ pub(super) struct Shared {
     inner: Mutex<Inner>,
     pub(super) clock: Clock,
     pub(super) closed: Notify,
+    pub(super) pushes: Arc<Latest<Push>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) connection: Connection,
     pub(super) waiting: HashMap<MessageId, oneshot::Sender<Result<Reply, RequestError>>>,
-    pub(super) pushes: PushQueue,
     pub(super) goaway: Option<Goaway>,
     pub(super) ended: Option<CloseReason>,
     welcomed: Option<Arc<Session>>,
@@ -48,16 +50,10 @@ pub(super) struct Inner {
 
 impl Shared {
     pub(super) fn new(connection: Connection, push_capacity: usize, clock: Clock) -> Arc<Self> {
-        let inner = Inner {
-            connection,
-            waiting: HashMap::new(),
-            pushes: PushQueue::new(push_capacity),
-            goaway: None,
-            ended: None,
-            welcomed: None,
-            task: None,
-        };
-        Arc::new(Self { inner: Mutex::new(inner), clock, closed: Notify::new() })
+        let inner =
+            Inner { connection, waiting: HashMap::new(), goaway: None, ended: None, welcomed: None, task: None };
+        let pushes = Arc::new(Latest::new(push_capacity));
+        Arc::new(Self { inner: Mutex::new(inner), clock, closed: Notify::new(), pushes })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -74,7 +70,7 @@ impl Inner {
         }
     }
 
-    fn dispatch_events(&mut self, closed: &Notify) {
+    fn dispatch_events(&mut self, shared: &Shared) {
         while let Some(event) = self.connection.poll_event() {
             match event {
                 Event::Welcomed(session) => self.welcomed = Some(session),
@@ -84,21 +80,23 @@ impl Inner {
                         let _gone = waiting.send(result);
                     }
                 }
-                Event::Pushed(push) => self.pushes.put(push),
+                // Without an outbox nothing waits for these.
+                Event::Late { .. } | Event::SettledThrough(_) | Event::Ticket(_) | Event::Spread(_) => {}
+                Event::Pushed(push) => shared.pushes.put(push),
                 Event::MoveWanted(goaway) => {
                     info!(reason = %goaway.verdict, "the gateway wants this client to move");
                     self.goaway = Some(goaway);
                 }
-                Event::Closed(reason) => self.end(reason, closed),
+                Event::Closed(reason) => self.end(reason, shared),
             }
         }
     }
 
-    fn end(&mut self, reason: CloseReason, closed: &Notify) {
+    fn end(&mut self, reason: CloseReason, shared: &Shared) {
         debug!(%reason, "connection ended");
         self.ended = Some(reason);
-        self.pushes.wake_receiver();
-        closed.notify_waiters();
+        shared.pushes.end();
+        shared.closed.notify_waiters();
     }
 }
 
@@ -135,7 +133,7 @@ impl Driver {
         self.poll_timer(cx);
         self.poll_transmit(cx);
         let mut inner = self.shared.lock();
-        inner.dispatch_events(&self.shared.closed);
+        inner.dispatch_events(&self.shared);
         let Some(reason) = inner.ended.clone() else { return Poll::Pending };
         drop(inner);
         self.link.poll_goodbye(cx);
@@ -152,7 +150,7 @@ impl Driver {
                 Ok(()) => inner.connection.handle_bytes(&mut self.received, now),
                 Err(reason) => inner.connection.handle_disconnect(reason),
             }
-            inner.dispatch_events(&self.shared.closed);
+            inner.dispatch_events(&self.shared);
             if end || inner.ended.is_some() {
                 break;
             }
@@ -211,7 +209,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let mut inner = self.shared.lock();
         inner.connection.close_local();
-        inner.dispatch_events(&self.shared.closed);
+        inner.dispatch_events(&self.shared);
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, io, time::Duration};
 
 use tokio_tungstenite::tungstenite::{self, http::StatusCode};
 
-use super::Alternative;
+use super::{Alternative, session};
 use crate::{
     id::{BusinessCode, MessageId},
     wire::{DecodeError, Kind, Reason, reason::Advice},
@@ -23,7 +23,7 @@ pub struct Verdict {
 
 impl Verdict {
     pub(super) fn new(code: u32, detail: String, retry_after_ms: u32) -> Self {
-        let hint = Duration::from_millis(retry_after_ms.into());
+        let hint = session::hint(retry_after_ms);
         Self { code, detail, retry_after: (!hint.is_zero()).then_some(hint) }
     }
 
@@ -81,6 +81,9 @@ pub enum CloseReason {
     /// The stream failed.
     #[error("the stream failed: {0}")]
     Io(io::ErrorKind),
+    /// No stream was opened.
+    #[error("the gateway cannot be reached: {0}")]
+    Unreachable(String),
     /// What the gateway sent is not the protocol.
     #[error("the gateway broke the protocol: {0}")]
     Protocol(ProtocolError),
@@ -112,7 +115,7 @@ impl CloseReason {
         match self {
             Self::Refused { verdict, .. } => verdict.is_retryable(),
             Self::Kicked(_) | Self::Protocol(_) | Self::Local => false,
-            Self::HeartbeatLost | Self::LoginTimedOut | Self::Disconnected | Self::Io(_) => true,
+            Self::HeartbeatLost | Self::LoginTimedOut | Self::Disconnected | Self::Io(_) | Self::Unreachable(_) => true,
         }
     }
 
@@ -138,6 +141,9 @@ pub enum ConnectError {
         /// What is allowed.
         limit: usize,
     },
+    /// There is no gateway to connect to. Nothing was sent.
+    #[error("no gateway is configured")]
+    NoGateway,
     /// The address could not be resolved or reached.
     #[error("the gateway cannot be reached")]
     Io(#[from] io::Error),
@@ -156,7 +162,7 @@ impl ConnectError {
     /// Whether trying again, here or elsewhere, can help.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::TooLong { .. } => false,
+            Self::TooLong { .. } | Self::NoGateway => false,
             Self::Handshake(error) => is_passing(error),
             Self::Io(_) | Self::TimedOut(_) => true,
             Self::Closed(reason) => reason.is_retryable(),

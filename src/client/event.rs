@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::{Alternative, CloseReason, RequestError, Session, Verdict};
 use crate::{
@@ -10,6 +11,9 @@ use crate::{
     pb::client as pb,
     wire,
 };
+
+/// The largest body that a gateway reads before the login, in bytes.
+const MAX_HELLO_BYTES: usize = 4 * 1024;
 
 /// Who logs in, and how.
 #[derive(Clone, Debug)]
@@ -20,8 +24,16 @@ pub struct Login {
     pub device: String,
     /// Proof of identity.
     pub token: Token,
-    /// Random, new for every connection until there is an outbox that outlives one.
+    /// Random, new whenever an outbox is created.
     pub outbox: OutboxId,
+    /// The lowest message id that is not settled yet; 0 if none.
+    pub oldest_unsettled: MessageId,
+    /// What a gateway gave before; left out where the `Hello` would get larger than a gateway reads.
+    pub ticket: Bytes,
+    /// How many gateways have sent this login elsewhere.
+    pub gateways_tried: u32,
+    /// Why it connects.
+    pub reason: pb::ConnectReason,
     /// The heartbeat that the client would like; zero leaves it to the gateway.
     pub heartbeat: Duration,
     /// How long to wait for the `Welcome`.
@@ -34,15 +46,23 @@ pub struct Login {
 
 impl Login {
     pub(super) fn hello(&self) -> pb::Hello {
-        pb::Hello {
+        let mut hello = pb::Hello {
             versions: vec![wire::VERSION],
             user: self.user.clone(),
             device: self.device.clone(),
             token: self.token.0.clone(),
+            ticket: self.ticket.clone(),
             outbox: self.outbox.0,
+            oldest_unsettled: self.oldest_unsettled.0,
             heartbeat_ms: millis(self.heartbeat),
-            ..pb::Hello::default()
+            gateways_tried: self.gateways_tried,
+            reason: self.reason.into(),
+            reads_refusals: true,
+        };
+        if hello.encoded_len() > MAX_HELLO_BYTES {
+            hello.ticket = Bytes::new();
         }
+        hello
     }
 }
 
@@ -69,6 +89,19 @@ pub struct NewRequest {
     pub flags: wire::Flags,
 }
 
+/// One try of a message that has its id from an outbox.
+#[derive(Clone, Debug)]
+pub(super) struct Try {
+    pub(super) id: MessageId,
+    pub(super) business: BusinessCode,
+    pub(super) payload: Bytes,
+    pub(super) timeout: Option<Duration>,
+    pub(super) flags: wire::Flags,
+    pub(super) oldest_unsettled: MessageId,
+    pub(super) oldest_of_business: MessageId,
+    pub(super) after: MessageId,
+}
+
 /// What a connection tells its owner.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -81,6 +114,19 @@ pub enum Event {
         /// How.
         result: Result<Reply, RequestError>,
     },
+    /// A logic service's answer to a request whose try had ended before, mostly by its timeout.
+    Late {
+        /// Which.
+        id: MessageId,
+        /// The service's answer, or that its handler failed.
+        result: Result<Reply, Verdict>,
+    },
+    /// Every id from the oldest unsettled one up to this has its service's answer written on this connection.
+    SettledThrough(MessageId),
+    /// What to show at the next login, where it changed.
+    Ticket(Bytes),
+    /// After a loss of this connection, wait a random part of this before the first new try.
+    Spread(Duration),
     /// A logic service pushed something.
     Pushed(Push),
     /// The gateway wants this client to move; it keeps serving until then.

@@ -1,198 +1,235 @@
-//! What an app holds: a [`Client`] to ask with, a [`Pushes`] to listen with. The connection ends when the last
-//! `Client` is dropped.
+//! What an app holds: a [`Client`] to submit with, [`Pushes`] and [`Events`] to listen to, and a [`Receipt`] for each
+//! message.
 
 use std::{
-    future::poll_fn,
+    collections::BTreeMap,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    ClientConfig, CloseReason, ConnectError, Connection, Goaway, Login, NewRequest, Pushes, Reply, RequestError,
-    Session,
-    driver::{Driver, Shared},
-    transport::Link,
+    Agent, AgentStart, ClientConfig, ConnectError, Events, Fate, Kept, NewMessage, Pushes, Session, StopReason,
+    SubmitError, Token,
+    store::{Store, StoreError},
+    task::{Shared, Task},
 };
 use crate::{
-    clock::Clock,
-    id::{BusinessCode, OutboxId},
-    wire::Flags,
+    clock::{self, Clock},
+    id::{MessageId, OutboxId},
 };
 
-/// A connection to a gateway. Clones share it; it ends when the last one is dropped.
-#[derive(Clone, Debug)]
-pub struct Client {
-    handle: Arc<Handle>,
-    session: Arc<Session>,
-}
+/// How long a client whose last handle was dropped still has for what is not settled.
+const DRAIN_AFTER_DROP: Duration = Duration::ZERO;
 
-/// Ends the connection when it is dropped.
+/// A client of an app: it accepts messages at any time, connected or not, and sees to it that each is answered.
+///
+/// Clones share it. It ends when it is [closed](Self::close), or when the last clone is dropped; to be sure that what was
+/// submitted is answered, wait for the receipts or close it with time to drain.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Handle>);
+
+/// Ends the client when it is dropped.
 #[derive(Debug)]
 struct Handle(Arc<Shared>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        close(&self.0);
+        let now = self.0.clock.now();
+        let mut inner = self.0.lock();
+        inner.agent.close(DRAIN_AFTER_DROP, now);
+        inner.wake_task();
     }
 }
 
-fn close(shared: &Shared) {
-    let mut inner = shared.lock();
-    inner.connection.close_local();
-    inner.wake_task();
+/// Why a client was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What it was told cannot be.
+    #[error(transparent)]
+    Config(#[from] ConnectError),
+    /// The outbox cannot be had.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Client {
-    /// Connects and logs in, on the system's clock. Needs a tokio runtime.
+    /// Starts a client whose outbox is in memory: it survives every loss of a connection, but not the end of the
+    /// process. Needs a tokio runtime.
     ///
     /// # Errors
     ///
-    /// If that fails or takes longer than [`ClientConfig::connect_timeout`].
-    pub async fn connect(config: ClientConfig) -> Result<(Self, Pushes), ConnectError> {
-        Self::connect_with(config, Clock::system()).await
-    }
-
-    /// Connects and logs in. Many clients can share one clock.
-    ///
-    /// # Errors
-    ///
-    /// If that fails or takes longer than [`ClientConfig::connect_timeout`].
-    pub async fn connect_with(config: ClientConfig, clock: Clock) -> Result<(Self, Pushes), ConnectError> {
+    /// If the configuration cannot be used. That there is no connection yet is no error.
+    pub fn start(config: ClientConfig) -> Result<(Self, Pushes, Events), StartError> {
         config.check()?;
-        let limit = config.connect_timeout;
-        match tokio::time::timeout(limit, login(config, clock)).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Err(ConnectError::TimedOut(limit)),
-        }
+        let kept = Kept::new(OutboxId(fastrand::u64(..)));
+        Ok(spawn(config, kept, None, Clock::system()))
     }
 
-    /// What the gateway granted at the login.
-    pub fn session(&self) -> &Session {
-        &self.session
-    }
-
-    /// The code of the business with this name.
-    pub fn business(&self, name: &str) -> Option<BusinessCode> {
-        self.session.business_named(name).map(|business| business.code)
-    }
-
-    /// Sends a request at once; the reply is what the returned future resolves to. `timeout` is for this try; `None`
-    /// takes the business's own.
-    ///
-    /// Dropping the future stops the waiting, not the request.
-    pub fn request(&self, business: BusinessCode, payload: Bytes, timeout: Option<Duration>) -> Response {
-        let shared = &self.handle.0;
-        let now = shared.clock.now();
-        let request = NewRequest { business, payload, timeout, flags: Flags::default() };
-        let mut inner = shared.lock();
-        match inner.connection.send_request(request, now) {
-            Ok(id) => {
-                let (ended, response) = oneshot::channel();
-                inner.waiting.insert(id, ended);
-                inner.wake_task();
-                Response(Wait::Sent(response))
-            }
-            Err(error) => Response(Wait::NotSent(Some(error))),
-        }
-    }
-
-    /// Sends a request and forgets it: there is no reply to it.
+    /// Starts a client whose outbox is in a store, and sends what a client before it has left there. Reads the store at
+    /// once, on this thread. Needs a tokio runtime.
     ///
     /// # Errors
     ///
-    /// If it was not sent.
-    pub fn notify(&self, business: BusinessCode, payload: Bytes) -> Result<(), RequestError> {
-        let shared = &self.handle.0;
-        let now = shared.clock.now();
-        let request = NewRequest { business, payload, timeout: None, flags: Flags::NO_REPLY_WANTED };
-        let mut inner = shared.lock();
-        inner.connection.send_request(request, now)?;
-        inner.wake_task();
-        Ok(())
+    /// If the configuration cannot be used, or the store cannot be read.
+    pub fn start_with(config: ClientConfig, mut store: impl Store) -> Result<(Self, Pushes, Events), StartError> {
+        config.check()?;
+        let kept = store.load()?;
+        Ok(spawn(config, kept, Some(Box::new(store)), Clock::system()))
     }
 
-    /// The share of this client's requests of a business that pass at present, in thousandths, as far as the gateway has
-    /// said so; 1000 if it has not.
-    pub fn open_permille(&self, business: BusinessCode) -> u16 {
-        let shared = &self.handle.0;
-        let now = shared.clock.now();
-        shared.lock().connection.open_permille(business, now)
-    }
-
-    /// The gateway's wish that this client moves, once it has one.
-    pub fn goaway(&self) -> Option<Goaway> {
-        self.handle.0.lock().goaway.clone()
-    }
-
-    /// Ends the connection for all clones. What the socket does not take at once is lost.
-    pub fn close(&self) {
-        close(&self.handle.0);
-    }
-
-    /// Waits for the end of the connection.
-    pub async fn closed(&self) -> CloseReason {
-        let shared = &self.handle.0;
-        loop {
-            // Made before the look, so that an end in between is not missed.
-            let closed = shared.closed.notified();
-            if let Some(reason) = shared.lock().ended.clone() {
-                return reason;
-            }
-            closed.await;
-        }
-    }
-}
-
-async fn login(config: ClientConfig, clock: Clock) -> Result<(Client, Pushes), ConnectError> {
-    let link = Link::open(&config).await?;
-    let login = Login {
-        user: config.user,
-        device: config.device,
-        token: config.token,
-        outbox: OutboxId(fastrand::u64(..)),
-        heartbeat: config.heartbeat,
-        timeout: config.connect_timeout,
-        max_body_bytes: config.max_body_bytes,
-        hold_back: config.hold_back,
-    };
-    let connection = Connection::new(&login, clock.now());
-    let shared = Shared::new(connection, config.push_capacity, clock);
-    let mut driver = Driver::new(Arc::clone(&shared), link);
-    let session = poll_fn(|cx| driver.poll_login(cx)).await.map_err(ConnectError::Closed)?;
-    tokio::spawn(driver);
-    let pushes = Pushes::new(Arc::clone(&shared));
-    Ok((Client { handle: Arc::new(Handle(shared)), session }, pushes))
-}
-
-/// A request on its way; resolves to its reply.
-#[derive(Debug)]
-#[must_use = "the reply is lost; use `Client::notify` if none is wanted"]
-pub struct Response(Wait);
-
-#[derive(Debug)]
-enum Wait {
-    Sent(oneshot::Receiver<Result<Reply, RequestError>>),
-    NotSent(Option<RequestError>),
-}
-
-impl Future for Response {
-    type Output = Result<Reply, RequestError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            Wait::Sent(receiver) => Pin::new(receiver).poll(cx).map(|ended| {
+    /// Accepts a message. When this returns it is in the outbox and, with a store, kept there; it is sent as soon as
+    /// there is a connection. The receipt tells its fate, and need not be waited for.
+    ///
+    /// Dropping this future does not take the message back.
+    ///
+    /// # Errors
+    ///
+    /// If it was not accepted: then it certainly is not run.
+    pub async fn submit(&self, message: NewMessage) -> Result<Receipt, SubmitError> {
+        let (receipt, accepted) = self.put(message)?;
+        match accepted {
+            None => Ok(receipt),
+            Some(accepted) => match accepted.await {
+                Ok(Ok(())) => Ok(receipt),
+                Ok(Err(why)) => Err(SubmitError::Store(why)),
                 // The task is gone without a word only if its runtime is.
-                ended.unwrap_or(Err(RequestError::Lost(CloseReason::Local)))
-            }),
-            Wait::NotSent(error) => match error.take() {
-                Some(error) => Poll::Ready(Err(error)),
-                None => Poll::Pending,
+                Err(_) => Err(SubmitError::Stopped(StopReason::Closed.to_string())),
             },
         }
+    }
+
+    #[expect(clippy::type_complexity, reason = "two ends of the same call")]
+    fn put(
+        &self,
+        message: NewMessage,
+    ) -> Result<(Receipt, Option<oneshot::Receiver<Result<(), String>>>), SubmitError> {
+        let shared = &self.0.0;
+        let now = shared.clock.now();
+        let mut inner = shared.lock();
+        if inner.has_ended {
+            return Err(SubmitError::Stopped(StopReason::Closed.to_string()));
+        }
+        let id = inner.agent.submit(message, now)?;
+        let (fate, receipt) = oneshot::channel();
+        inner.receipts.insert(id, fate);
+        let accepted = inner.agent.is_durable().then(|| {
+            let (kept, accepted) = oneshot::channel();
+            inner.acceptances.insert(id, kept);
+            accepted
+        });
+        inner.wake_task();
+        Ok((Receipt { id, fate: receipt }, accepted))
+    }
+
+    /// Gives a message up; `false` if it has ended before.
+    pub fn cancel(&self, id: MessageId) -> bool {
+        let shared = &self.0.0;
+        let now = shared.clock.now();
+        let mut inner = shared.lock();
+        let cancelled = inner.agent.cancel(id, now);
+        inner.wake_task();
+        cancelled
+    }
+
+    /// The receipts of what the store gave back at the start, by id. Each is handed out once.
+    pub fn restored(&self) -> BTreeMap<MessageId, Receipt> {
+        let mut inner = self.0.0.lock();
+        let ids: Vec<_> = inner.agent.unsettled_ids().collect();
+        let mut restored = BTreeMap::new();
+        for id in ids {
+            inner.receipts.entry(id).or_insert_with(|| {
+                let (fate, receipt) = oneshot::channel();
+                restored.insert(id, Receipt { id, fate: receipt });
+                fate
+            });
+        }
+        restored
+    }
+
+    /// How many messages are not settled.
+    pub fn unsettled(&self) -> usize {
+        self.0.0.lock().agent.unsettled()
+    }
+
+    /// What the gateway granted, while there is a connection.
+    pub fn session(&self) -> Option<Arc<Session>> {
+        self.0.0.lock().agent.session().cloned()
+    }
+
+    /// Why nothing more is sent, once that is so.
+    pub fn stopped(&self) -> Option<StopReason> {
+        self.0.0.lock().agent.stopped().cloned()
+    }
+
+    /// Connects again after another client had taken over the outbox, or after the gateway has refused the login, with a
+    /// new token if there is one; `false` if it has not stopped, or for good.
+    pub fn restart(&self, token: Option<Token>) -> bool {
+        let shared = &self.0.0;
+        let now = shared.clock.now();
+        let mut inner = shared.lock();
+        let restarted = inner.agent.restart(token, now);
+        inner.wake_task();
+        restarted
+    }
+
+    /// Accepts nothing more, waits until everything is settled, for `drain` at the most, and ends the client for all
+    /// clones. Returns how many messages were not settled: without a store they are given up, with one they stay there.
+    pub async fn close(&self, drain: Duration) -> usize {
+        let shared = &self.0.0;
+        let now = shared.clock.now();
+        {
+            let mut inner = shared.lock();
+            inner.agent.close(drain, now);
+            inner.wake_task();
+        }
+        loop {
+            // Made before the look, so that an end in between is not missed.
+            let ended = shared.ended.notified();
+            {
+                let inner = shared.lock();
+                if inner.has_ended {
+                    return inner.agent.left();
+                }
+            }
+            ended.await;
+        }
+    }
+}
+
+fn spawn(config: ClientConfig, kept: Kept, store: Option<Box<dyn Store>>, clock: Clock) -> (Client, Pushes, Events) {
+    let start =
+        AgentStart { kept, durable: store.is_some(), seed: fastrand::u64(..), unix_millis: clock::unix_millis() };
+    let agent = Agent::new(config.clone(), start, clock.now());
+    let shared = Shared::new(agent, &config, clock);
+    let pushes = Pushes::new(Arc::clone(&shared.pushes));
+    let events = Events::new(Arc::clone(&shared.events));
+    tokio::spawn(Task::new(Arc::clone(&shared), config, store));
+    (Client(Arc::new(Handle(shared))), pushes, events)
+}
+
+/// Resolves to the fate of a message. Dropping it changes nothing about the message.
+#[derive(Debug)]
+pub struct Receipt {
+    id: MessageId,
+    fate: oneshot::Receiver<Fate>,
+}
+
+impl Receipt {
+    /// The message's id, which events name.
+    pub fn id(&self) -> MessageId {
+        self.id
+    }
+}
+
+impl Future for Receipt {
+    type Output = Fate;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fate> {
+        // Without a word the client has ended and left the message in its store.
+        Pin::new(&mut self.fate).poll(cx).map(|fate| fate.unwrap_or(Fate::Kept))
     }
 }

@@ -1,13 +1,17 @@
 //! A connection that is logged in: every frame of the gateway has its meaning here, and every frame to it its origin.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use prost::Message;
 
 use super::{
-    CloseReason, Event, Goaway, NewRequest, ProtocolError, Push, Reply, RequestError, Session, Verdict, cuts::Cuts,
-    event::millis, liveness::Liveness, session, tries::Tries,
+    CloseReason, Event, Goaway, NewRequest, ProtocolError, Push, Reply, RequestError, Session, Verdict,
+    cuts::Cuts,
+    event::{Try, millis},
+    liveness::Liveness,
+    session,
+    tries::Tries,
 };
 use crate::{
     clock::Timestamp,
@@ -29,7 +33,9 @@ pub(super) struct Open {
     tries: Tries,
     liveness: Liveness,
     cuts: Cuts,
+    /// The highest id that was sent, or given to a request that was held back.
     last_id: MessageId,
+    spread: Duration,
     last_push: u64,
     acknowledged_push: u64,
 }
@@ -41,6 +47,7 @@ impl Open {
         cuts.remember(&resolved, &session, now);
         Self {
             liveness: Liveness::new(session.heartbeat, session.tolerance, now),
+            spread: session.spread,
             session,
             tries: Tries::default(),
             cuts,
@@ -73,31 +80,79 @@ impl Open {
         now: Timestamp,
     ) -> Result<MessageId, RequestError> {
         let NewRequest { business, payload, timeout, flags } = request;
+        let id = MessageId(self.last_id.0 + 1);
+        let nothing = MessageId(0);
+        let message = Try {
+            id,
+            business,
+            payload,
+            timeout,
+            flags,
+            oldest_unsettled: nothing,
+            oldest_of_business: nothing,
+            after: nothing,
+        };
+        match self.send(message, outgoing, now) {
+            Ok(try_timeout) => {
+                self.last_id = id;
+                if !flags.contains(Flags::NO_REPLY_WANTED) {
+                    self.tries.start(id, try_timeout, GRACE, now);
+                }
+                Ok(id)
+            }
+            Err(error) => {
+                if matches!(error, RequestError::HeldBack { .. }) {
+                    // The next request is another one, with a chance of its own.
+                    self.last_id = id;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends a try with the outbox's own id. Also one that wants no reply is watched until its timeout.
+    pub(super) fn send_try(
+        &mut self,
+        message: Try,
+        outgoing: &mut BytesMut,
+        now: Timestamp,
+    ) -> Result<(), RequestError> {
+        let id = message.id;
+        let try_timeout = self.send(message, outgoing, now)?;
+        self.last_id = self.last_id.max(id);
+        self.tries.start(id, try_timeout, GRACE, now);
+        Ok(())
+    }
+
+    pub(super) fn forget_try(&mut self, id: MessageId) {
+        self.tries.end(id);
+    }
+
+    /// Writes the frame, and returns the timeout that holds for it.
+    fn send(&mut self, message: Try, outgoing: &mut BytesMut, now: Timestamp) -> Result<Duration, RequestError> {
+        let Try { id, business, payload, timeout, flags, oldest_unsettled, oldest_of_business, after } = message;
         let known = self.session.business(business).ok_or(RequestError::UnknownBusiness(business))?;
         let try_timeout = timeout.unwrap_or(known.timeout);
         if self.tries.len() >= self.session.max_in_flight || outgoing.len() >= MAX_OUTGOING_BYTES {
             return Err(RequestError::Busy);
         }
-        let body = pb::Request { timeout_ms: timeout.map_or(0, millis), payload, ..pb::Request::default() };
+        let body = pb::Request {
+            timeout_ms: timeout.map_or(0, millis),
+            oldest_unsettled: oldest_unsettled.0,
+            oldest_unsettled_of_business: oldest_of_business.0,
+            after: after.0,
+            payload,
+        };
         let limit = self.session.max_body_bytes.min(wire::MAX_BODY_BYTES);
         let bytes = body.encoded_len();
         let too_large = || RequestError::TooLarge { bytes, limit };
         if bytes > limit {
             return Err(too_large());
         }
-        let id = MessageId(self.last_id.0 + 1);
-        if let Err(held_back) = self.cuts.pass(business, id, now) {
-            // The next request is another one, with a chance of its own.
-            self.last_id = id;
-            return Err(held_back);
-        }
+        self.cuts.pass(business, id, now)?;
         wire::encode(outgoing, Kind::Request, flags, business, id, &body).map_err(|_| too_large())?;
-        self.last_id = id;
         self.liveness.sent(now);
-        if !flags.contains(Flags::NO_REPLY_WANTED) {
-            self.tries.start(id, try_timeout, GRACE, now);
-        }
-        Ok(id)
+        Ok(try_timeout)
     }
 
     pub(super) fn handle_frame(
@@ -109,40 +164,73 @@ impl Open {
     ) -> Result<(), CloseReason> {
         let (id, business) = (frame.id, frame.business);
         match frame.kind {
-            Kind::Reply => events.extend(self.handle_reply(id, business, frame.message()?, now)),
+            Kind::Reply => self.handle_reply(id, business, frame.message()?, events, now),
+            Kind::Refusals => self.handle_refusals(frame.message()?, events, now),
             Kind::Push => events.push_back(self.handle_push(id, business, frame.message()?)),
             Kind::Ping => {
                 frame.message::<pb::Ping>()?;
                 self.send_control(outgoing, Kind::Pong, &pb::Pong::default(), now);
             }
-            Kind::Pong => self.cuts.remember(&frame.message::<pb::Pong>()?.cuts, &self.session, now),
-            Kind::Goaway => events.push_back(goaway(frame.message()?)),
-            Kind::Settled => {
-                frame.message::<pb::Settled>()?;
+            Kind::Pong => {
+                let pong: pb::Pong = frame.message()?;
+                self.cuts.remember(&pong.cuts, &self.session, now);
+                self.handle_spread(pong.spread_ms, events);
             }
+            Kind::Goaway => {
+                let message: pb::Goaway = frame.message()?;
+                settled_through(message.settled_through, events);
+                events.push_back(goaway(message));
+            }
+            Kind::Settled => settled_through(frame.message::<pb::Settled>()?.settled_through, events),
             // The connection has dealt with the two that end it before; the rest only clients send, or only once.
-            kind @ (Kind::Hello
-            | Kind::Welcome
-            | Kind::Refused
-            | Kind::Request
-            | Kind::PushAck
-            | Kind::Kick
-            // This client's Hello does not ask for it.
-            | Kind::Refusals) => return Err(ProtocolError::Unexpected(kind).into()),
+            kind @ (Kind::Hello | Kind::Welcome | Kind::Refused | Kind::Request | Kind::PushAck | Kind::Kick) => {
+                return Err(ProtocolError::Unexpected(kind).into());
+            }
         }
         Ok(())
     }
 
-    /// `None` for a reply that nobody waits for any more.
+    /// A reply that nobody waits for any more is told apart, because an outbox can still settle by it.
     fn handle_reply(
         &mut self,
         id: MessageId,
         business: BusinessCode,
-        reply: pb::Reply,
+        mut reply: pb::Reply,
+        events: &mut VecDeque<Event>,
         now: Timestamp,
-    ) -> Option<Event> {
+    ) {
         self.cuts.remember(&reply.cuts, &self.session, now);
-        self.tries.end(id).then(|| Event::Ended { id, result: result(id, business, reply) })
+        let (through, ticket) = (reply.settled_through, mem::take(&mut reply.ticket));
+        let result = result(id, business, reply);
+        if self.tries.end(id) {
+            events.push_back(Event::Ended { id, result });
+        } else if id <= self.last_id {
+            events.extend(answer(result).map(|result| Event::Late { id, result }));
+        }
+        settled_through(through, events);
+        if !ticket.is_empty() {
+            events.push_back(Event::Ticket(ticket));
+        }
+    }
+
+    fn handle_refusals(&mut self, refusals: pb::Refusals, events: &mut VecDeque<Event>, now: Timestamp) {
+        self.cuts.remember(&refusals.cuts, &self.session, now);
+        for refused in refusals.refused {
+            let id = MessageId(refused.message_id);
+            if self.tries.end(id) {
+                let verdict = Verdict::new(refused.reason, String::new(), refused.retry_after_ms);
+                events.push_back(Event::Ended { id, result: Err(RequestError::Refused(verdict)) });
+            }
+        }
+    }
+
+    /// Zero says nothing; the same again is no news.
+    fn handle_spread(&mut self, spread_ms: u32, events: &mut VecDeque<Event>) {
+        let spread = session::spread(spread_ms);
+        if !spread.is_zero() && spread != self.spread {
+            self.spread = spread;
+            events.push_back(Event::Spread(spread));
+        }
     }
 
     fn handle_push(&mut self, id: MessageId, business: BusinessCode, push: pb::Push) -> Event {
@@ -208,10 +296,26 @@ fn result(id: MessageId, business: BusinessCode, reply: pb::Reply) -> Result<Rep
     })
 }
 
+/// What settles a message: the answer of its service, or that the handler failed.
+fn answer(result: Result<Reply, RequestError>) -> Option<Result<Reply, Verdict>> {
+    match result {
+        Ok(reply) => Some(Ok(reply)),
+        Err(RequestError::Failed(verdict)) => Some(Err(verdict)),
+        Err(_) => None,
+    }
+}
+
+/// Zero says nothing.
+fn settled_through(through: u64, events: &mut VecDeque<Event>) {
+    if through > 0 {
+        events.push_back(Event::SettledThrough(MessageId(through)));
+    }
+}
+
 fn goaway(goaway: pb::Goaway) -> Event {
     Event::MoveWanted(Goaway {
         verdict: Verdict::new(goaway.reason, goaway.detail, 0),
         alternatives: session::alternatives(goaway.alternatives),
-        move_after: Duration::from_millis(goaway.move_after_ms.into()),
+        move_after: session::hint(goaway.move_after_ms),
     })
 }

@@ -20,6 +20,18 @@ const DEFAULT_MAX_BODY_BYTES: usize = 64 * 1024;
 /// Unanswered requests if the gateway names no limit.
 const DEFAULT_MAX_IN_FLIGHT: usize = 1024;
 
+/// No heartbeat is shorter: a gateway cannot make a client send without a pause.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
+/// No spread is longer, whatever a gateway says.
+const LONGEST_SPREAD: Duration = Duration::from_secs(10 * 60);
+/// No hint makes a client wait longer.
+const LONGEST_HINT: Duration = Duration::from_secs(3600);
+/// So many alternatives are remembered, with so many addresses each; a list in a frame may be longer.
+const MAX_ALTERNATIVES: usize = 64;
+const MAX_ADDRESSES: usize = 8;
+/// The longest address that is remembered, in bytes: a host name and a port.
+const MAX_ADDRESS_BYTES: usize = 253 + 1 + 5;
+
 /// A login: what the gateway granted, valid as long as the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -39,6 +51,8 @@ pub struct Session {
     pub max_body_bytes: usize,
     /// How many requests may be unanswered at once.
     pub max_in_flight: usize,
+    /// How long a message may stay in the outbox, if the gateway limits that.
+    pub keep_for: Option<Duration>,
     /// What can be requested.
     pub businesses: Vec<Business>,
     /// Other gateways.
@@ -81,7 +95,7 @@ impl Session {
 
 impl From<pb::Welcome> for Session {
     fn from(welcome: pb::Welcome) -> Self {
-        let heartbeat = millis_or(welcome.heartbeat_ms, DEFAULT_HEARTBEAT);
+        let heartbeat = millis_or(welcome.heartbeat_ms, DEFAULT_HEARTBEAT).max(SHORTEST_HEARTBEAT);
         let limits = welcome.limits.unwrap_or_default();
         Self {
             gateway: welcome.gateway,
@@ -89,12 +103,13 @@ impl From<pb::Welcome> for Session {
             epoch: Epoch(welcome.connection_epoch),
             ticket: welcome.ticket,
             heartbeat,
-            tolerance: millis_or(welcome.tolerance_ms, heartbeat * DEFAULT_TOLERANCE_HEARTBEATS),
+            tolerance: millis_or(welcome.tolerance_ms, heartbeat * DEFAULT_TOLERANCE_HEARTBEATS).max(heartbeat),
             max_body_bytes: count_or(limits.max_body_bytes, DEFAULT_MAX_BODY_BYTES),
             max_in_flight: count_or(limits.max_in_flight, DEFAULT_MAX_IN_FLIGHT),
+            keep_for: (limits.keep_for_ms > 0).then(|| Duration::from_millis(limits.keep_for_ms.into())),
             businesses: welcome.businesses.into_iter().filter_map(Business::read).collect(),
             alternatives: alternatives(welcome.alternatives),
-            spread: Duration::from_millis(welcome.spread_ms.into()),
+            spread: spread(welcome.spread_ms),
         }
     }
 }
@@ -108,7 +123,22 @@ impl Business {
 }
 
 pub(super) fn alternatives(list: Vec<pb::Alternative>) -> Vec<Alternative> {
-    list.into_iter().map(|other| Alternative { addresses: other.addresses, weight: other.weight }).collect()
+    let usable = |address: &String| !address.is_empty() && address.len() <= MAX_ADDRESS_BYTES;
+    let read = |other: pb::Alternative| Alternative {
+        addresses: other.addresses.into_iter().filter(usable).take(MAX_ADDRESSES).collect(),
+        weight: other.weight,
+    };
+    list.into_iter().take(MAX_ALTERNATIVES).map(read).filter(|other| !other.addresses.is_empty()).collect()
+}
+
+/// Milliseconds of a frame as a spread that can be waited for.
+pub(super) fn spread(millis: u32) -> Duration {
+    Duration::from_millis(millis.into()).min(LONGEST_SPREAD)
+}
+
+/// Milliseconds of a frame as a hint that can be waited for.
+pub(super) fn hint(millis: u32) -> Duration {
+    Duration::from_millis(millis.into()).min(LONGEST_HINT)
 }
 
 fn millis_or(millis: u32, default: Duration) -> Duration {

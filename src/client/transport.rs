@@ -46,11 +46,11 @@ pub(super) enum Link {
 
 impl Link {
     /// Connects, and speaks what must be spoken before the first frame. TLS will wrap the stream between the two.
-    pub(super) async fn open(config: &ClientConfig) -> Result<Self, ConnectError> {
-        let stream = dial(&config.address, config.source_address).await?;
+    pub(super) async fn open(address: &str, config: &ClientConfig) -> Result<Self, ConnectError> {
+        let stream = dial(address, config.source_address).await?;
         match config.transport {
             TransportKind::Tcp => Ok(Self::Tcp(stream)),
-            TransportKind::WebSocket => upgrade(stream, config).await,
+            TransportKind::WebSocket => upgrade(stream, address, config).await,
         }
     }
 
@@ -118,13 +118,13 @@ async fn dial_one(address: SocketAddr, source: Option<IpAddr>) -> io::Result<Tcp
     Ok(stream)
 }
 
-async fn upgrade(stream: TcpStream, config: &ClientConfig) -> Result<Link, ConnectError> {
+async fn upgrade(stream: TcpStream, address: &str, config: &ClientConfig) -> Result<Link, ConnectError> {
     let settings = WebSocketConfig::default()
         .read_buffer_size(WEBSOCKET_READ_BYTES)
         .write_buffer_size(0)
         .max_message_size(Some(config.max_body_bytes + HEADER_BYTES))
         .max_frame_size(Some(config.max_body_bytes + HEADER_BYTES));
-    let request = upgrade_request(&config.address).map_err(|error| ConnectError::Handshake(Box::new(error)))?;
+    let request = upgrade_request(address).map_err(|error| ConnectError::Handshake(Box::new(error)))?;
     match tokio_tungstenite::client_async_with_config(request, stream, Some(settings)).await {
         Ok((stream, _response)) => Ok(Link::WebSocket(Box::new(stream))),
         Err(tungstenite::Error::Io(error)) => Err(error.into()),

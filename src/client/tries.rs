@@ -27,6 +27,7 @@ impl Tries {
 
     /// Starts a try. Its deadline is `grace` after its timeout, because the gateway's own word on a timeout is on its way.
     pub(super) fn start(&mut self, id: MessageId, timeout: Duration, grace: Duration, now: Timestamp) {
+        self.end(id);
         let deadline = now + timeout + grace;
         self.by_id.insert(id, Try { deadline, timeout });
         self.by_deadline.insert((deadline, id));

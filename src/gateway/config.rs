@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::sample::SampleLog;
+use super::{sample::SampleLog, tickets::KeysError};
 use crate::policy::{Faults, Policy, PolicyStore, table::ServiceAddresses};
 
 /// A gateway's settings.
@@ -79,6 +79,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// There are no keys for tickets.
+    #[error(transparent)]
+    Tickets(KeysError),
     /// A thread could not be started.
     #[error("cannot start a worker")]
     Worker(#[source] std::io::Error),

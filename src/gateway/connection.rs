@@ -58,12 +58,21 @@ pub enum Ending {
     Kick(Reason),
 }
 
+/// What bounds the pushes of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct PushLimits {
+    /// Bytes that may wait to be written.
+    pub bytes: usize,
+    /// Pushes that may wait or be unacknowledged.
+    pub unacked: usize,
+}
+
 /// Why a push was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PushRefused {
     /// The connection has ended.
     Closed,
-    /// The outgoing queue of the connection, or of the process, is full.
+    /// The outgoing queue of the connection, or of the process, is full, or the client acknowledges nothing.
     Full,
 }
 
@@ -84,22 +93,29 @@ struct Outgoing {
     bytes: usize,
     /// Bytes that the session holds because the socket did not take them.
     unsent: usize,
+    /// The last push that the client has acknowledged, of those that the session took.
+    acked: u64,
+    /// Pushes that the session took since.
+    unacked: u32,
+    /// Nothing of `unsent` was taken since somebody looked last.
+    stuck: bool,
     ending: Option<Ending>,
     waker: Option<Waker>,
     closed: bool,
 }
 
-/// Bytes that wait to be written on all connections together.
+/// Bytes that wait to be written on all connections together, and pushes that no client has acknowledged.
 #[derive(Debug)]
 pub struct ByteBudget {
     used: AtomicUsize,
     limit: AtomicUsize,
+    unacked: AtomicUsize,
 }
 
 impl ByteBudget {
     /// A budget of `limit` bytes.
     pub const fn new(limit: usize) -> Self {
-        Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }
+        Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit), unacked: AtomicUsize::new(0) }
     }
 
     /// Changes the limit; what is in use stays.
@@ -110,6 +126,16 @@ impl ByteBudget {
     /// Bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Pushes that were taken to be written and are not acknowledged.
+    pub fn unacked(&self) -> usize {
+        self.unacked.load(Ordering::Relaxed)
+    }
+
+    /// Whether more than half is used up: then nobody is waited for who takes nothing.
+    pub fn is_scarce(&self) -> bool {
+        self.used() > self.limit.load(Ordering::Relaxed) / 2
     }
 
     /// Takes `bytes`, unless that passes the limit.
@@ -148,7 +174,7 @@ impl Connection {
         Arc::new(Self { names, user_bytes, tier, user_hash, epoch, outbox, outgoing: Mutex::default() })
     }
 
-    /// Queues a push of `business`. `limit` bounds the bytes that wait on this connection.
+    /// Queues a push of `business`.
     ///
     /// # Errors
     ///
@@ -157,7 +183,7 @@ impl Connection {
         &self,
         business: BusinessCode,
         body: Bytes,
-        limit: usize,
+        limits: PushLimits,
         budget: &ByteBudget,
     ) -> Result<(), PushRefused> {
         let mut outgoing = self.outgoing();
@@ -165,7 +191,9 @@ impl Connection {
             return Err(PushRefused::Closed);
         }
         let bytes = HEADER_BYTES + body.len();
-        if outgoing.bytes + outgoing.unsent + bytes > limit || !budget.try_take(bytes) {
+        let is_full = outgoing.bytes + outgoing.unsent + bytes > limits.bytes
+            || outgoing.pushes.len() + outgoing.unacked as usize >= limits.unacked;
+        if is_full || !budget.try_take(bytes) {
             return Err(PushRefused::Full);
         }
         outgoing.bytes += bytes;
@@ -196,13 +224,33 @@ impl Connection {
             return (VecDeque::new(), ending);
         }
         budget.give_back(mem::take(&mut outgoing.bytes));
-        (mem::take(&mut outgoing.pushes), ending)
+        let pushes = mem::take(&mut outgoing.pushes);
+        outgoing.unacked += pushes.len() as u32;
+        budget.unacked.fetch_add(pushes.len(), Ordering::Relaxed);
+        (pushes, ending)
+    }
+
+    /// For the session: the client has every push up to this one. One that the session has not taken yet it cannot have.
+    pub fn acknowledge(&self, push_id: u64, budget: &ByteBudget) {
+        let mut outgoing = self.outgoing();
+        let news = push_id.saturating_sub(outgoing.acked).min(outgoing.unacked.into());
+        outgoing.acked += news;
+        outgoing.unacked -= news as u32;
+        budget.unacked.fetch_sub(news as usize, Ordering::Relaxed);
+    }
+
+    /// Whether the client has taken nothing since the last call although something waits for it.
+    pub fn is_stuck(&self) -> bool {
+        let mut outgoing = self.outgoing();
+        let waits = outgoing.unsent > 0;
+        mem::replace(&mut outgoing.stuck, waits) && waits
     }
 
     /// For the session: how many bytes it holds because the socket did not take them.
     pub fn set_unsent(&self, bytes: usize, budget: &ByteBudget) {
         let mut outgoing = self.outgoing();
         if !outgoing.closed {
+            outgoing.stuck &= bytes >= outgoing.unsent;
             budget.take(bytes);
             budget.give_back(mem::replace(&mut outgoing.unsent, bytes));
         }
@@ -214,6 +262,7 @@ impl Connection {
         outgoing.closed = true;
         outgoing.waker = None;
         outgoing.pushes = VecDeque::new();
+        budget.unacked.fetch_sub(mem::take(&mut outgoing.unacked) as usize, Ordering::Relaxed);
         budget.give_back(mem::take(&mut outgoing.bytes) + mem::take(&mut outgoing.unsent));
     }
 
@@ -255,11 +304,60 @@ mod tests {
         Connection::new("alice", "phone", 0, hash, Epoch(1), OutboxId(1))
     }
 
+    const fn bytes(bytes: usize) -> PushLimits {
+        PushLimits { bytes, unacked: 1000 }
+    }
+
+    #[test]
+    fn pushes_are_bounded_by_what_is_not_acknowledged() {
+        let (connection, budget) = (connection(), ByteBudget::new(1000));
+        let limits = PushLimits { bytes: 1000, unacked: 2 };
+        let push = || connection.push(BusinessCode(9), Bytes::from_static(b"a"), limits, &budget);
+        assert_eq!([push(), push(), push()], [Ok(()), Ok(()), Err(PushRefused::Full)]);
+        assert_eq!(connection.take_outgoing(Waker::noop(), &budget).0.len(), 2);
+        assert_eq!((push(), budget.unacked()), (Err(PushRefused::Full), 2));
+        connection.acknowledge(1, &budget);
+        assert_eq!((push(), push(), budget.unacked()), (Ok(()), Err(PushRefused::Full), 1));
+        connection.shut(&budget);
+        assert_eq!((budget.unacked(), budget.used()), (0, 0));
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_was_not_sent_or_was_acknowledged_changes_nothing() {
+        let (connection, budget) = (connection(), ByteBudget::new(1000));
+        let limits = PushLimits { bytes: 1000, unacked: 2 };
+        let push = || connection.push(BusinessCode(9), Bytes::from_static(b"a"), limits, &budget);
+        connection.acknowledge(u64::MAX, &budget);
+        for sent in 1..=2 {
+            assert_eq!(push(), Ok(()));
+            connection.take_outgoing(Waker::noop(), &budget);
+            assert_eq!(budget.unacked(), sent, "nothing was acknowledged in advance");
+        }
+        connection.acknowledge(2, &budget);
+        connection.acknowledge(1, &budget);
+        assert_eq!(budget.unacked(), 0);
+    }
+
+    #[test]
+    fn a_client_is_stuck_that_takes_nothing_from_one_look_to_the_next() {
+        let (connection, budget) = (connection(), ByteBudget::new(100));
+        assert!(!connection.is_stuck() && !connection.is_stuck(), "nothing waits for it");
+        connection.set_unsent(60, &budget);
+        assert!(budget.is_scarce() && !connection.is_stuck());
+        connection.set_unsent(59, &budget);
+        assert!(!connection.is_stuck(), "it has taken something");
+        connection.set_unsent(59, &budget);
+        connection.set_unsent(70, &budget);
+        assert!(connection.is_stuck(), "more behind it is no progress");
+        connection.set_unsent(0, &budget);
+        assert!(!connection.is_stuck() && !budget.is_scarce());
+    }
+
     #[test]
     fn pushes_are_bounded_by_connection_and_by_process() {
         let (connection, budget) = (connection(), ByteBudget::new(50));
         let push = |frame: usize, limit| {
-            connection.push(BusinessCode(9), Bytes::from(vec![0; frame - HEADER_BYTES]), limit, &budget)
+            connection.push(BusinessCode(9), Bytes::from(vec![0; frame - HEADER_BYTES]), bytes(limit), &budget)
         };
         assert_eq!(push(30, 30), Ok(()));
         assert_eq!(push(16, 30), Err(PushRefused::Full));
@@ -272,7 +370,7 @@ mod tests {
     #[test]
     fn what_the_socket_does_not_take_counts_and_holds_the_pushes_back() {
         let (connection, budget) = (connection(), ByteBudget::new(50));
-        let push = || connection.push(BusinessCode(9), Bytes::from_static(b"abcd"), 50, &budget);
+        let push = || connection.push(BusinessCode(9), Bytes::from_static(b"abcd"), bytes(50), &budget);
         connection.set_unsent(30, &budget);
         assert_eq!((push(), push()), (Ok(()), Err(PushRefused::Full)));
         connection.end(Ending::Kick(Reason::Kicked));
@@ -289,10 +387,10 @@ mod tests {
     #[test]
     fn a_connection_that_has_ended_takes_nothing_and_keeps_nothing() {
         let (connection, budget) = (connection(), ByteBudget::new(50));
-        connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 50, &budget).unwrap();
+        connection.push(BusinessCode(9), Bytes::from_static(b"abc"), bytes(50), &budget).unwrap();
         connection.shut(&budget);
         assert_eq!(budget.used(), 0);
-        let late = connection.push(BusinessCode(9), Bytes::from_static(b"abc"), 50, &budget);
+        let late = connection.push(BusinessCode(9), Bytes::from_static(b"abc"), bytes(50), &budget);
         assert_eq!(late, Err(PushRefused::Closed));
     }
 

@@ -13,9 +13,17 @@ use super::{
     Gateway,
     greet::{Established, Rejection},
     presence::Present,
+    session::Terms,
     worker::Worker,
 };
-use crate::{layer::heartbeat::Monitored, pb::client as pb, policy::table::Policy, wire::VERSION};
+use crate::{
+    clock::unix_millis,
+    id::MessageId,
+    layer::heartbeat::Monitored,
+    pb::client as pb,
+    policy::table::{Ordering, Policy},
+    wire::VERSION,
+};
 
 /// The shortest heartbeat interval that a client may ask for.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_secs(1);
@@ -38,15 +46,19 @@ impl Service<Monitored<Present>> for Establish {
 
     fn call(&mut self, monitored: Monitored<Present>) -> Self::Future {
         let Monitored { request: present, pulse } = monitored;
-        let mut presence = present.output;
-        let wanted = Duration::from_millis(u64::from(present.request.request.request.hello.heartbeat_ms));
+        let presence = present.output;
+        let hello = &present.request.request.request.hello;
+        let wanted = Duration::from_millis(u64::from(hello.heartbeat_ms));
+        let oldest_unsettled = MessageId(hello.oldest_unsettled);
+        let terms = Terms { oldest_unsettled, reads_refusals: hello.reads_refusals };
         ready(presence.enter().map(|()| {
             let table = self.worker.table();
             let mut welcome = welcome(&self.worker.gateway, &table.policy, wanted);
             let levels = table.levels_of(presence.connection.tier);
             welcome.connection_epoch = presence.connection.epoch.0;
+            welcome.ticket = self.worker.gateway.tickets.issue(&presence.connection, &table.policy, unix_millis());
             welcome.cuts = self.worker.gateway.resolved_cuts(&presence.connection, levels, &table, None);
-            Established { presence, pulse, welcome }
+            Established { presence, pulse, welcome, terms }
         }))
     }
 }
@@ -73,6 +85,11 @@ fn welcome(gateway: &Gateway, policy: &Policy, wanted_heartbeat: Duration) -> pb
                 code: u32::from(business.code.0),
                 name: business.name.clone(),
                 timeout_ms: millis(business.timeout),
+                ordering: match business.ordering {
+                    Ordering::None => pb::Ordering::None,
+                    Ordering::Outbox => pb::Ordering::Outbox,
+                }
+                .into(),
             })
             .collect(),
         spread_ms: gateway.spread_ms(),

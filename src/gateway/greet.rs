@@ -16,7 +16,9 @@ use tokio::{io::ReadBuf, net::TcpStream};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{connection::Connection, deadline::Deadline, establish::millis, presence::Presence, worker::Worker};
+use super::{
+    connection::Connection, deadline::Deadline, establish::millis, presence::Presence, session::Terms, worker::Worker,
+};
 use crate::{
     admission::Refusal,
     clock::Timestamp,
@@ -26,6 +28,7 @@ use crate::{
     },
     pb::client as pb,
     request::Timed,
+    ticket::Ticket,
     wire::Reason,
 };
 
@@ -45,6 +48,8 @@ pub struct Accepted {
 pub struct Greeting {
     /// What the client says.
     pub hello: pb::Hello,
+    /// The ticket in it, if that counts.
+    pub ticket: Option<Ticket>,
     /// Where it comes from.
     pub peer: SocketAddr,
     /// When the hello was complete.
@@ -78,6 +83,8 @@ pub struct Established {
     pub pulse: Pulse<Arc<Connection>>,
     /// What the client is told.
     pub welcome: pb::Welcome,
+    /// What the session keeps of the `Hello`.
+    pub terms: Terms,
 }
 
 /// Why a connection got no `Welcome`.

@@ -6,8 +6,10 @@ use crate::{
     gateway::greet::{Greeting, Rejection},
     id::{BusinessCode, MAX_NAME_BYTES, MessageId},
     layer::step::Step,
+    pb::client as pb,
     policy::table::Policy,
     request::Admitted,
+    ticket::{Class, Coming, Ticket},
     wire::Reason,
 };
 
@@ -48,27 +50,48 @@ fn identify(greeting: &Greeting) -> Result<Identity, Rejection> {
     if hello.device.len() > MAX_NAME_BYTES {
         return rejected("device must have at most 128 bytes");
     }
-    let device = if hello.device.is_empty() { DEFAULT_DEVICE } else { &hello.device };
-    Ok(Identity { user: hello.user.clone(), device: device.to_owned() })
+    Ok(Identity { user: hello.user.clone(), device: device(hello).to_owned() })
 }
 
-/// The value of a login: the business `login`, the user's own level, a grain of its outbox.
+/// The name of the device that a client connects with.
+pub fn device(hello: &pb::Hello) -> &str {
+    if hello.device.is_empty() { DEFAULT_DEVICE } else { &hello.device }
+}
+
+/// The user's tier, as an index into the policy's: from a valid ticket only, else the first one.
+pub fn tier(ticket: Option<&Ticket>, policy: &Policy) -> u8 {
+    let found = ticket.and_then(|ticket| policy.tiers.iter().position(|tier| tier.name == ticket.tier));
+    found.and_then(|index| u8::try_from(index).ok()).unwrap_or(0)
+}
+
+/// The value of a login: the business `login`, the user's level within those of its class, a grain of its outbox.
 pub fn value(greeting: &Greeting, key: &PriorityKey, policy: &Policy) -> Value {
     let priority = policy.business(BusinessCode::LOGIN).map_or(0, |login| login.priority);
-    let levels = policy.tiers.first().map_or((0, 127), |tier| tier.levels);
+    let ticket = greeting.ticket.as_ref();
+    let tier = policy.tiers.get(usize::from(tier(ticket, policy))).map_or((0, 127), |tier| tier.levels);
+    let levels = Class::of(ticket, coming(&greeting.hello)).levels(tier);
     let since_epoch = std::time::Duration::from_millis(unix_millis());
     let user = key.user(greeting.hello.user.as_bytes());
     user.value(priority, since_epoch, levels, MessageId(greeting.hello.outbox))
 }
 
+fn coming(hello: &pb::Hello) -> Coming {
+    match hello.reason() {
+        pb::ConnectReason::New => Coming::New,
+        pb::ConnectReason::Network | pb::ConnectReason::Restart => Coming::Back,
+        pb::ConnectReason::Redirected => Coming::Redirected,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::Timestamp, pb::client::Hello};
+    use crate::clock::Timestamp;
 
     fn greeting(peer: &str, user: &str, device: &str) -> Greeting {
         Greeting {
-            hello: Hello { user: user.into(), device: device.into(), ..Hello::default() },
+            hello: pb::Hello { user: user.into(), device: device.into(), ..pb::Hello::default() },
+            ticket: None,
             peer: peer.parse().unwrap(),
             arrived: Timestamp::ZERO,
             deadline: Timestamp::MAX,

@@ -31,7 +31,9 @@ mod run;
 pub mod sample;
 pub mod scratch;
 pub mod session;
+pub mod settlement;
 pub mod stack;
+pub mod tickets;
 pub mod transport;
 pub mod usage;
 mod windows;
@@ -51,12 +53,13 @@ pub use self::{
     run::{Addresses, Running, start},
 };
 use self::{
-    connection::{ByteBudget, Connection},
+    connection::{ByteBudget, Connection, Ending},
     counters::Outcome,
     establish::millis,
     request::Table,
     roster::Roster,
     sample::Sample,
+    tickets::Tickets,
     worker::Worker,
 };
 use crate::{
@@ -94,6 +97,8 @@ pub struct Gateway {
     pub roster: Roster<Arc<Connection>>,
     /// Where everyone is connected.
     pub registry: Arc<dyn Registry>,
+    /// What clients carry from login to login.
+    pub tickets: Tickets,
     /// Bytes that wait to be written.
     pub budget: ByteBudget,
     /// Bounds on connections.
@@ -119,7 +124,17 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway that no worker serves yet.
-    pub fn new(config: &GatewayConfig, store: PolicyStore, registry: Arc<dyn Registry>, home: Home) -> Arc<Self> {
+    ///
+    /// # Errors
+    ///
+    /// If there are no keys for tickets.
+    pub fn new(
+        config: &GatewayConfig,
+        store: PolicyStore,
+        registry: Arc<dyn Registry>,
+        home: Home,
+    ) -> Result<Arc<Self>, StartError> {
+        let tickets = Tickets::open(&store).map_err(StartError::Tickets)?;
         let policy = store.current();
         let gates: Vec<_> = config
             .services
@@ -130,13 +145,14 @@ impl Gateway {
             })
             .collect();
         let own_gate = OwnGate::new(policy.gateway_gate.clone(), config.workers, gates.clone());
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             home: Arc::new(home),
             clock: Clock::system(),
             store: Arc::new(store),
             priority_key: PriorityKey(config.priority_key),
             roster: Roster::default(),
             registry,
+            tickets,
             budget: ByteBudget::new(policy.connections.outgoing_bytes_total),
             limits: LimitHandle::new(limits(&policy.connections)),
             logins: Arc::new(TokenBucket::new(policy.connections.login_rate, policy.connections.login_burst)),
@@ -149,7 +165,7 @@ impl Gateway {
             draining: AtomicBool::new(false),
             spread_ms: AtomicU32::new(millis(SHORTEST_SPREAD)),
             closed: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
-        })
+        }))
     }
 
     /// Puts the policy in force everywhere that keeps something of it.
@@ -209,6 +225,15 @@ impl Gateway {
     /// How long clients spread their return over if this gateway is lost, in milliseconds.
     pub fn spread_ms(&self) -> u32 {
         self.spread_ms.load(Ordering::Relaxed)
+    }
+
+    /// While the bytes that may wait for all run short, ends the connections that took nothing since the last call. The
+    /// others would pay for them.
+    fn end_who_is_stuck(&self) {
+        if self.budget.is_scarce() {
+            let end = |connection: &Arc<Connection>| connection.end(Ending::Close(Reason::SlowConsumer));
+            self.roster.for_each(|connection| connection.is_stuck().then(|| end(connection)).unwrap_or_default());
+        }
     }
 
     /// Works the spread out anew: the connections at the rate of logins. Too dear for every pong.

@@ -8,7 +8,7 @@ use super::{
     Gateway,
     connection::{Connection, Ending},
     greet::{Greeting, Rejection},
-    login::Identity,
+    login::{self, Identity},
     roster::{Inserted, Member},
 };
 use crate::{
@@ -40,21 +40,23 @@ impl Step<LoggedIn> for RegisterRoute {
     async fn run(&self, login: &LoggedIn) -> Result<Presence, Rejection> {
         let Identity { user, device } = &login.output;
         let gateway = &self.gateway;
-        let asked = Epoch(unix_millis());
+        let Greeting { hello, ticket, .. } = &login.request.request;
+        let ticket = ticket.as_ref();
+        // A gateway whose clock is behind must not grant less than its client has had.
+        let asked = ticket.map_or(Epoch(0), |ticket| ticket.last_epoch).max(Epoch(unix_millis()));
         let request = Login { user, device, home: &gateway.home, asked };
         let epoch = match gateway.registry.register(request, gateway.clock.now()).await {
             Ok(registered) => registered.epoch,
             // A login goes on without the registry: the epoch is what it would most likely have granted.
             Err(error) => {
                 tracing::warn!(%error, "a route was not registered");
-                Epoch(asked.0 + 1)
+                Epoch(asked.0.saturating_add(1))
             }
         };
         let hash = gateway.priority_key.user(user.as_bytes());
-        let outbox = OutboxId(login.request.request.hello.outbox);
-        // Without tickets every user is of the policy's first tier.
-        let connection = Connection::new(user, device, 0, hash, epoch, outbox);
-        Ok(Presence { gateway: gateway.clone(), connection, outdated: false })
+        let tier = login::tier(ticket, &gateway.store.current());
+        let connection = Connection::new(user, device, tier, hash, epoch, OutboxId(hello.outbox));
+        Ok(Presence { gateway: gateway.clone(), connection })
     }
 }
 
@@ -64,8 +66,6 @@ pub struct Presence {
     gateway: Arc<Gateway>,
     /// Who is present.
     pub connection: Arc<Connection>,
-    /// A newer login is in its place, which is not ours to clear.
-    outdated: bool,
 }
 
 impl Presence {
@@ -74,31 +74,36 @@ impl Presence {
     /// # Errors
     ///
     /// If a newer login of the same device is there already.
-    pub fn enter(&mut self) -> Result<(), Rejection> {
+    pub fn enter(&self) -> Result<(), Rejection> {
         match self.gateway.roster.insert(self.connection.clone()) {
             Inserted::New => Ok(()),
             Inserted::Replaced(previous) | Inserted::Evicted(previous) => {
-                // The same outbox is the same client, come back before its old link was found dead. Any other one must
-                // not fight for the place.
-                let same_client = previous.outbox == self.connection.outbox;
-                let ending = if same_client { Ending::Close } else { Ending::Kick };
-                previous.end(ending(Reason::Replaced));
+                previous.end(match self.newer_than(&previous) {
+                    Reason::Superseded => Ending::Close(Reason::Superseded),
+                    reason => Ending::Kick(reason),
+                });
                 Ok(())
             }
-            Inserted::Outdated(_) => {
-                Err(Rejection::Login { reason: Reason::Replaced, detail: "a newer login is here" })
+            Inserted::Outdated(connection) => {
+                let newer = self.gateway.roster.get(connection.user(), connection.device());
+                let reason = newer.map_or(Reason::Superseded, |newer| self.newer_than(&newer));
+                Err(Rejection::Login { reason, detail: "a newer login is here" })
             }
         }
+    }
+
+    /// What the older one of two connections is told. The same outbox is the same client, come back before its old link
+    /// was found dead: whatever it has under way goes on. Any other one must not fight for the place.
+    fn newer_than(&self, other: &Connection) -> Reason {
+        if other.outbox == self.connection.outbox { Reason::Superseded } else { Reason::Replaced }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        let Self { gateway, connection, outdated } = self;
+        let Self { gateway, connection } = self;
         connection.shut(&gateway.budget);
-        if *outdated {
-            return;
-        }
+        // Both compare the epoch: a newer login of the same device stays.
         gateway.roster.remove(connection);
         let now = gateway.clock.now();
         let deleted = gateway.registry.unregister(connection.user(), connection.device(), connection.epoch, now);

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Gateway,
-    connection::{Connection, PushRefused},
+    connection::{Connection, PushLimits, PushRefused},
     roster::SHARDS,
 };
 use crate::{
@@ -66,7 +66,10 @@ impl PushService {
             gateway: &self.gateway,
             business,
             body: body.freeze(),
-            limit: policy.connections.outgoing_bytes,
+            limits: PushLimits {
+                bytes: policy.connections.outgoing_bytes,
+                unacked: policy.connections.max_unacked_pushes,
+            },
         };
         match target {
             Target::User(user) => delivery.to_user(&user, &push.device),
@@ -84,7 +87,7 @@ struct Delivery<'a> {
     gateway: &'a Gateway,
     business: BusinessCode,
     body: Bytes,
-    limit: usize,
+    limits: PushLimits,
 }
 
 impl Delivery<'_> {
@@ -114,7 +117,7 @@ impl Delivery<'_> {
     fn to(&self, connections: &[Arc<Connection>]) -> Tally {
         let mut tally = Tally::default();
         for connection in connections {
-            match connection.push(self.business, self.body.clone(), self.limit, &self.gateway.budget) {
+            match connection.push(self.business, self.body.clone(), self.limits, &self.gateway.budget) {
                 Ok(()) => tally.written += 1,
                 Err(PushRefused::Full) => tally.full += 1,
                 Err(PushRefused::Closed) => {}

@@ -78,7 +78,7 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
         incarnation: Incarnation(fastrand::u64(..)),
         address: addresses.push.to_string(),
     };
-    let gateway = Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home);
+    let gateway = Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home)?;
     let recorder = config.sample.as_ref().map(|sample| begin_sample(sample, &gateway)).transpose()?;
     let stop = CancellationToken::new();
     // Until everything runs, whatever fails ends what runs already.
@@ -88,6 +88,7 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
     threads.push(windows::spawn(gateway.clone(), stop.clone()).map_err(StartError::Worker)?);
     let tasks = vec![
         until(&stop, follow_policy(gateway.clone())),
+        until(&stop, follow_keys(gateway.clone())),
         until(&stop, admin::serve(admin_listener, gateway.clone())),
         until(&stop, serve_pushes(push_listener, gateway.clone())),
     ];
@@ -215,6 +216,10 @@ async fn follow_policy(gateway: Arc<Gateway>) {
         }
     };
     tokio::join!(follow, apply);
+}
+
+async fn follow_keys(gateway: Arc<Gateway>) {
+    gateway.tickets.follow(&gateway.store).await;
 }
 
 async fn serve_pushes(listener: tokio::net::TcpListener, gateway: Arc<Gateway>) {

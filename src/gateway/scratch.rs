@@ -5,7 +5,10 @@ use std::{cell::RefCell, mem};
 use bytes::BytesMut;
 use prost::Message;
 
-use crate::wire::{Kind, encode_control};
+use crate::{
+    pb::client as pb,
+    wire::{Kind, encode_control},
+};
 
 /// The size of the blocks that connections read into, in bytes. Requests of many connections share a block, since
 /// payloads are slices of it; so it is also the most that a single slow request can pin.
@@ -35,12 +38,40 @@ pub struct Scratch {
     pub output: BytesMut,
     /// The same with the transport's framing.
     pub framed: BytesMut,
+    /// Requests refused in this turn of a client that reads many refusals at once.
+    pub refusals: pb::Refusals,
 }
 
+/// Refusals in one frame: their body stays below a third of what every client reads.
+const MAX_REFUSALS: usize = 1024;
+
 impl Scratch {
+    /// Whether a turn has written as much as it should.
+    pub fn is_full(&self) -> bool {
+        self.output.len() > KEEP_OUTPUT_BYTES
+    }
+
     /// Appends a control frame to the output.
     pub fn control(&mut self, kind: Kind, message: &impl Message) {
         encode_control(&mut self.output, kind, message);
+    }
+
+    /// Refuses a request of a client that reads many refusals at once, with the next [`Scratch::put_refusals`].
+    pub fn refuse(&mut self, refused: pb::RefusedRequest, cuts: Vec<pb::ResolvedCut>) {
+        self.refusals.refused.push(refused);
+        self.refusals.cuts.extend(cuts);
+        if self.refusals.refused.len() >= MAX_REFUSALS {
+            self.put_refusals();
+        }
+    }
+
+    /// Appends what was refused to the output.
+    pub fn put_refusals(&mut self) {
+        if !self.refusals.refused.is_empty() {
+            encode_control(&mut self.output, Kind::Refusals, &self.refusals);
+            self.refusals.refused.clear();
+            self.refusals.cuts.clear();
+        }
     }
 
     /// Returns a buffer that was taken out to be written.
@@ -63,6 +94,8 @@ pub fn with<T>(f: impl FnOnce(&mut Scratch) -> T) -> T {
     let result = f(&mut scratch);
     scratch.output.clear();
     scratch.framed.clear();
+    scratch.refusals.refused.clear();
+    scratch.refusals.cuts.clear();
     SCRATCH.set(scratch);
     result
 }

@@ -2,6 +2,7 @@
 //! writes what comes back; between two frames it holds no buffer.
 
 mod read;
+mod settle;
 mod standing;
 mod write;
 
@@ -14,7 +15,7 @@ use std::{
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use self::{standing::Standing, write::Unsent};
+use self::{settle::Last, standing::Standing, write::Unsent};
 use super::{
     connection::{Connection, Ending},
     counters::Outcome,
@@ -58,6 +59,10 @@ pub struct Session {
     /// A ping came in this turn. However many did, one pong says all there is to say.
     pong_due: bool,
     phase: Phase,
+    /// The client reads many refusals in one frame.
+    reads_refusals: bool,
+    /// When the client's ticket is to be renewed.
+    ticket_due: Timestamp,
     /// What is remembered of the client's requests.
     standing: Option<Box<Standing>>,
     /// While serving: nothing is read before. While leaving: bounds the time for the last frame.
@@ -137,6 +142,17 @@ pub struct Parts {
     pub read_ahead: bytes::BytesMut,
     /// The first frame to the client.
     pub welcome: crate::pb::client::Welcome,
+    /// What the client has said of its outbox.
+    pub terms: Terms,
+}
+
+/// What a session keeps of the `Hello`.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The client's oldest unsettled id; 0 if it has none.
+    pub oldest_unsettled: MessageId,
+    /// It reads many refusals in one frame.
+    pub reads_refusals: bool,
 }
 
 impl Session {
@@ -146,7 +162,9 @@ impl Session {
             scratch.control(Kind::Welcome, &parts.welcome);
             parts.transport.framed(scratch)
         });
-        let standing = Standing::welcomed(&parts.welcome, parts.worker.clock.now());
+        let now = parts.worker.clock.now();
+        let standing = Standing::welcomed(&parts.welcome, parts.terms.oldest_unsettled, now);
+        let ticket_due = now + parts.worker.table().policy.tickets.validity / settle::RENEWALS_IN_VALIDITY;
         let partial = (!parts.read_ahead.is_empty()).then(|| Box::new(parts.read_ahead));
         Self {
             transport: parts.transport,
@@ -161,6 +179,8 @@ impl Session {
             pushes_written: 0,
             pong_due: false,
             phase: Phase::Starting,
+            reads_refusals: parts.terms.reads_refusals,
+            ticket_due,
             standing,
             timer: None,
         }
@@ -183,7 +203,8 @@ impl Session {
             let pong = self.pong();
             scratch.control(Kind::Pong, &pong);
         }
-        self.collect_answers(cx, scratch);
+        let last = self.collect_answers(cx, scratch);
+        self.settle(last, scratch);
         if let Phase::Finishing(reason) = self.phase
             && self.in_flight.is_none()
         {
@@ -219,7 +240,9 @@ impl Session {
 
     fn begin_ending(&mut self, ending: Ending, scratch: &mut Scratch) {
         match ending {
-            Ending::Goaway(reason, within) => write::goaway(scratch, reason, within),
+            Ending::Goaway(reason, within) => write::goaway(scratch, reason, within, self.settled_through()),
+            // What is in flight would only go behind what it does not take.
+            Ending::Close(reason @ Reason::SlowConsumer) => self.phase = Phase::Closing(Farewell::Refused(reason)),
             Ending::Close(reason) => self.phase = Phase::Finishing(reason),
             Ending::Kick(reason) => self.phase = Phase::Closing(Farewell::Kick(reason)),
         }
@@ -234,9 +257,10 @@ impl Session {
         self.in_flight.get_or_insert_default().push(in_flight);
     }
 
-    fn collect_answers(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) {
-        let Some(mut in_flight) = self.in_flight.take() else { return };
-        let (mut now, mut shut_out) = (None, None);
+    /// Writes all answers but the last reply, which says more than the others.
+    fn collect_answers(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Option<Last> {
+        let mut in_flight = self.in_flight.take()?;
+        let (mut now, mut shut_out, mut last) = (None, None, None);
         while let Poll::Ready(Some(done)) = in_flight.poll_next_unpin(cx) {
             if let Err(Failure::Refused(refusal)) = &done.result
                 && refusal.cause == Cause::GatewayCut
@@ -244,7 +268,16 @@ impl Session {
                 shut_out = Some(*refusal);
             }
             let now = *now.get_or_insert_with(|| self.worker.clock.now());
-            self.write_done(done, now, scratch);
+            if let Some(reply) = self.finish(done, now, scratch)
+                && let Some(before) = last.replace(reply)
+            {
+                self.put(before, scratch);
+                // The rest when the socket has had this.
+                if scratch.is_full() {
+                    cx.waker().wake_by_ref();
+                    break;
+                }
+            }
         }
         if let Some(refusal) = shut_out {
             self.pause_if_shut_out(&refusal, cx);
@@ -253,6 +286,7 @@ impl Session {
         if !in_flight.is_empty() {
             self.in_flight = Some(in_flight);
         }
+        last
     }
 
     /// Counts how a request ended, and tells the sample if it is in it.

@@ -218,6 +218,9 @@ impl Worker {
             self.sample.iter().for_each(Sample::flush);
             // Each worker does it, because each may be the only one.
             self.gateway.update_spread();
+            if self.index == 0 {
+                self.gateway.end_who_is_stuck();
+            }
             let tolerance = self.table().policy.connections.heartbeat_tolerance;
             self.heartbeats.scan(now, tolerance, |silent| silent.end(Ending::Close(Reason::HeartbeatLost)));
         }
@@ -280,7 +283,7 @@ mod tests {
         };
         let store = config.policy.open(0).unwrap();
         let home = Home { gateway: config.name.clone(), incarnation: Incarnation(1), address: String::new() };
-        Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home)
+        Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home).unwrap()
     }
 
     #[tokio::test]

@@ -14,8 +14,8 @@ use std::{
 
 use crate::{
     admission::{
-        Backlog, Cause, Cost, Gate, Refusal, Value,
-        places::{Arrival, Places},
+        Backlog, Cause, Gate, Refusal, Value,
+        places::{Answered, Arrival, Places},
         queue::{Left, Position, Ticket},
     },
     clock::{Clock, Timestamp},
@@ -51,8 +51,8 @@ struct State {
 
 /// What became of a waiting request.
 enum Settled {
-    /// It has a place, which is counted as in flight, at this cost.
-    Granted(Cost),
+    /// It has a place, which is counted as in flight.
+    Granted(Answered),
     Refused(Cause),
 }
 
@@ -77,10 +77,10 @@ impl Shared {
         let now = self.clock.now();
         let mut state = self.state();
         match state.places.enter(now, ticket, None, &self.gate, self.shard) {
-            Arrival::Goes => Entry::Go(Place::new(self, ticket.cost)),
+            Arrival::Goes => Entry::Go(Place::new(self, Answered { cost: ticket.cost, placed: now })),
             Arrival::Refused(cause) => Entry::Refused(self.gate.refusal(cause, now, ticket.value)),
             Arrival::Waits(position, pushed_out) => {
-                let waker = pushed_out.and_then(|left| state.settle(left, Err(Cause::PushedOut)));
+                let waker = pushed_out.and_then(|left| state.settle(now, left, Err(Cause::PushedOut)));
                 drop(state);
                 waker.into_iter().for_each(Waker::wake);
                 Entry::Wait(Turn { shared: self.clone(), position: Some(position), value: ticket.value })
@@ -88,10 +88,10 @@ impl Shared {
         }
     }
 
-    /// Frees a place, of a request that was answered if it has a cost, and lets the best waiting request have it.
-    fn release(&self, completed: Option<Cost>) {
+    /// Frees a place, of a request that was answered or of one that was lost, and lets the best waiting request have it.
+    fn release(&self, answered: Option<Answered>) {
         let mut state = self.state();
-        state.places.release(completed, || self.clock.now(), &self.gate, self.shard);
+        state.places.release(answered, || self.clock.now(), &self.gate, self.shard);
         self.grant(state);
     }
 
@@ -104,7 +104,7 @@ impl Shared {
         let now = self.clock.now();
         let mut wakers = Wakers::new();
         while let Some((left, fate)) = state.places.grant(now, &self.gate, self.shard) {
-            wakers.extend(state.settle(left, fate));
+            wakers.extend(state.settle(now, left, fate));
         }
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
@@ -129,8 +129,9 @@ impl Shared {
 
 impl State {
     /// Notes what became of a request that left the line.
-    fn settle(&mut self, left: Left<Option<Waker>>, fate: Result<(), Cause>) -> Option<Waker> {
-        let settled = fate.map_or_else(Settled::Refused, |()| Settled::Granted(left.ticket.cost));
+    fn settle(&mut self, now: Timestamp, left: Left<Option<Waker>>, fate: Result<(), Cause>) -> Option<Waker> {
+        let granted = Answered { cost: left.ticket.cost, placed: now };
+        let settled = fate.map_or_else(Settled::Refused, |()| Settled::Granted(granted));
         self.settled.insert(left.position, settled);
         left.item
     }
@@ -189,7 +190,7 @@ impl Turn {
         drop(state);
         self.position = None;
         Poll::Ready(match settled {
-            Settled::Granted(cost) => Ok(Place::new(&self.shared, cost)),
+            Settled::Granted(granted) => Ok(Place::new(&self.shared, granted)),
             Settled::Refused(cause) => Err(self.shared.gate.refusal(cause, self.shared.clock.now(), self.value)),
         })
     }
@@ -208,14 +209,15 @@ impl Drop for Turn {
 #[must_use = "dropping it frees the place"]
 pub struct Place {
     shared: Arc<Shared>,
-    cost: Cost,
+    /// What there is to tell once it is answered.
+    answered: Answered,
     completed: bool,
 }
 
 impl Place {
     /// A place that `shared` has counted as in flight already.
-    fn new(shared: &Arc<Shared>, cost: Cost) -> Self {
-        Self { shared: shared.clone(), cost, completed: false }
+    fn new(shared: &Arc<Shared>, answered: Answered) -> Self {
+        Self { shared: shared.clone(), answered, completed: false }
     }
 
     /// Frees the place of a request that was answered, and tells the gate so ([`Gate::completed`]).
@@ -226,7 +228,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.release(self.completed.then_some(self.cost));
+        self.shared.release(self.completed.then_some(self.answered));
     }
 }
 
@@ -284,7 +286,7 @@ impl QueueHandle {
         let mut state = self.0.state();
         let mut wakers = Wakers::new();
         for (left, cause) in state.places.expire(now, gate, *shard) {
-            wakers.extend(state.settle(left, Err(cause)));
+            wakers.extend(state.settle(now, left, Err(cause)));
         }
         self.0.published.store(&state.places, now);
         self.0.grant(state);
@@ -298,7 +300,7 @@ impl QueueHandle {
         let mut state = self.0.state();
         let mut wakers = Wakers::new();
         for left in state.places.take_all(now, &self.0.gate, self.0.shard) {
-            wakers.extend(state.settle(left, Err(cause)));
+            wakers.extend(state.settle(now, left, Err(cause)));
         }
         self.0.published.store(&state.places, now);
         drop(state);

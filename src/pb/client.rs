@@ -45,6 +45,8 @@ pub struct Business {
     /// The try timeout that applies if a request names none, in milliseconds.
     #[prost(uint32, tag = "3")]
     pub timeout_ms: u32,
+    #[prost(enumeration = "Ordering", tag = "4")]
+    pub ordering: i32,
 }
 /// What a cut means for this client and one business. The client cannot and need not know its level.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -279,6 +281,36 @@ impl ConnectReason {
             "CONNECT_REASON_NETWORK" => Some(Self::Network),
             "CONNECT_REASON_RESTART" => Some(Self::Restart),
             "CONNECT_REASON_REDIRECTED" => Some(Self::Redirected),
+            _ => None,
+        }
+    }
+}
+/// Whether the messages of a business wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Ordering {
+    /// They run as they come.
+    None = 0,
+    /// Each runs only after the one before it of the same outbox and business is replied to on the same connection; the
+    /// client names that one in `Request.after`.
+    Outbox = 1,
+}
+impl Ordering {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::None => "ORDERING_NONE",
+            Self::Outbox => "ORDERING_OUTBOX",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ORDERING_NONE" => Some(Self::None),
+            "ORDERING_OUTBOX" => Some(Self::Outbox),
             _ => None,
         }
     }

@@ -14,3 +14,7 @@ pub mod manager;
 #[cfg(feature = "service")]
 #[rustfmt::skip]
 pub mod service;
+/// What clients carry from login to login, `proto/ticket.proto`.
+#[cfg(feature = "gateway")]
+#[rustfmt::skip]
+pub mod ticket;

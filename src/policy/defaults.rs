@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::table::{Connections, Queue};
+use super::table::{Connections, Queue, Tickets};
 
 /// The file that is the manual: every key with its default.
 pub const DEFAULT_TOML: &str = include_str!("../../policies/default.toml");
@@ -22,6 +22,12 @@ impl Default for Queue {
     }
 }
 
+impl Default for Tickets {
+    fn default() -> Self {
+        Self { keys_file: None, validity: Duration::from_secs(24 * 3600) }
+    }
+}
+
 impl Default for Connections {
     fn default() -> Self {
         Self {
@@ -37,6 +43,7 @@ impl Default for Connections {
             max_in_flight: 256,
             outgoing_bytes: 256 << 10,
             outgoing_bytes_total: 1 << 30,
+            max_unacked_pushes: 1024,
             keep_for: Duration::from_secs(3600),
             drain: Duration::from_secs(10),
         }

@@ -38,6 +38,7 @@ pub(crate) fn parse(sources: &Sources) -> Result<Vec<File<'_>>, Faults> {
 pub(super) struct Document {
     pub(super) connections: Option<ConnectionsText>,
     pub(super) gateway: Option<GatewayText>,
+    pub(super) tickets: Option<TicketsText>,
     pub(super) tiers: Vec<TierText>,
     pub(super) services: Vec<ServiceText>,
     pub(super) businesses: Vec<BusinessText>,
@@ -60,8 +61,17 @@ pub(super) struct ConnectionsText {
     pub(super) max_in_flight: Option<At<u64>>,
     pub(super) outgoing_bytes: Option<At<u64>>,
     pub(super) outgoing_bytes_total: Option<At<u64>>,
+    pub(super) max_unacked_pushes: Option<At<u64>>,
     pub(super) keep_for: Option<At<Duration>>,
     pub(super) drain: Option<At<Duration>>,
+}
+
+/// `[tickets]`
+#[derive(Debug, Default)]
+pub(super) struct TicketsText {
+    pub(super) place: Place,
+    pub(super) keys_file: Option<At<String>>,
+    pub(super) validity: Option<At<Duration>>,
 }
 
 /// `[gateway]`
@@ -112,6 +122,7 @@ pub(super) struct BusinessText {
     pub(super) tiers: Option<Vec<At<String>>>,
     pub(super) timeout: Option<At<Duration>>,
     pub(super) min_share: Option<At<f64>>,
+    pub(super) ordering: Option<At<String>>,
 }
 
 /// `[[test]]`
@@ -142,6 +153,9 @@ impl Document {
         }
         if let Some(table) = root.table("gateway") {
             once(notes, &mut self.gateway, |g| &g.place, GatewayText::read(table));
+        }
+        if let Some(table) = root.table("tickets") {
+            once(notes, &mut self.tickets, |t| &t.place, TicketsText::read(table));
         }
         self.tiers.extend(root.tables("tier").into_iter().map(TierText::read));
         self.services.extend(root.tables("service").into_iter().map(ServiceText::read));
@@ -177,9 +191,19 @@ impl ConnectionsText {
             max_in_flight: table.whole("max_in_flight"),
             outgoing_bytes: table.size("outgoing_bytes"),
             outgoing_bytes_total: table.size("outgoing_bytes_total"),
+            max_unacked_pushes: table.whole("max_unacked_pushes"),
             keep_for: table.duration("keep_for"),
             drain: table.duration("drain"),
         };
+        table.finish();
+        read
+    }
+}
+
+impl TicketsText {
+    fn read(mut table: Table<'_>) -> Self {
+        let place = table.place.clone();
+        let read = Self { place, keys_file: table.text("keys_file"), validity: table.duration("validity") };
         table.finish();
         read
     }
@@ -249,6 +273,7 @@ impl BusinessText {
             tiers: table.texts("tiers"),
             timeout: table.duration("timeout"),
             min_share: table.number("min_share"),
+            ordering: table.text("ordering"),
         };
         table.require(&["name", "code"]);
         table.finish();

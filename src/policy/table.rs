@@ -1,6 +1,6 @@
 //! The policy as it is used per request: validated, dense, looked up by index. Made by `validate`, swapped whole.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{admission::GateSettings, id::BusinessCode};
 
@@ -17,6 +17,8 @@ pub struct Policy {
     pub tiers: Vec<Tier>,
     /// What a client and a gateway may expect of a connection.
     pub connections: Connections,
+    /// What clients carry from login to login.
+    pub tickets: Tickets,
     /// The gateway's own gate, which also decides on logins.
     pub gateway_gate: GateSettings,
     /// Cases that state what must be admitted or refused.
@@ -57,6 +59,17 @@ pub struct Business {
     pub timeout: Duration,
     /// The share of its service's capacity that it gets however strict the cut, 0 to 0.5.
     pub min_share: f64,
+    /// Whether its messages wait for each other.
+    pub ordering: Ordering,
+}
+
+/// Whether the messages of a business wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ordering {
+    /// They run as they come.
+    None,
+    /// Each runs only after the one before it of the same outbox is replied to on the same connection.
+    Outbox,
 }
 
 /// A logic service.
@@ -127,10 +140,21 @@ pub struct Connections {
     pub outgoing_bytes: usize,
     /// Bytes that may wait to be written on all connections together.
     pub outgoing_bytes_total: usize,
+    /// Pushes that one connection may have unacknowledged.
+    pub max_unacked_pushes: usize,
     /// How long messages may stay in a client's outbox.
     pub keep_for: Duration,
     /// How long a shutdown waits for what is in flight.
     pub drain: Duration,
+}
+
+/// How tickets are signed, and for how long they count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tickets {
+    /// The file with the keys; `None` for a random key of each process.
+    pub keys_file: Option<PathBuf>,
+    /// How long a ticket counts after it was issued.
+    pub validity: Duration,
 }
 
 /// A `[[test]]` of a policy file: at `cut`, requests of `business` by users of `user_levels` must be (not) admitted.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     admission::{
         Admission, Backlog, Cause, Cost, CostBook, Cut, Gate, GateSettings, Refusal, Upstream,
-        places::{Arrival, Places},
+        places::{Answered, Arrival, Places},
         queue::Ticket,
         retry_after,
     },
@@ -92,7 +92,11 @@ struct GateFront {
 
 impl GateFront {
     fn out(&self, now: Timestamp, (key, call): (u32, Call), cause: Cause) -> Out {
-        Out { key, expired: cause == Cause::Expired, refused: refused(self.gate.refusal(cause, now, call.value)) }
+        Out {
+            key,
+            expired: matches!(cause, Cause::Expired | Cause::TooLate),
+            refused: refused(self.gate.refusal(cause, now, call.value)),
+        }
     }
 
     fn ticket(&self, call: &Call, admission: Admission, cost: Cost) -> Ticket {
@@ -132,10 +136,10 @@ impl Front for GateFront {
         out
     }
 
-    fn completed(&mut self, now: Timestamp, call: &Call, _queuing: Duration, service: Duration, _in_time: bool) {
-        let cost = self.costs.cost(call.business);
+    fn completed(&mut self, now: Timestamp, call: &Call, queuing: Duration, service: Duration, _in_time: bool) {
+        let answered = Answered { cost: self.costs.cost(call.business), placed: call.arrived + queuing };
         self.costs.observe(call.business, service);
-        self.places.release(Some(cost), || now, &self.gate, SHARD);
+        self.places.release(Some(answered), || now, &self.gate, SHARD);
     }
 
     fn set_workers(&mut self, workers: usize) {

@@ -158,7 +158,10 @@ impl Front for Guarded {
         let in_time = now < call.deadline || self.process_expired;
         if self.queue.len() == 0 && self.has_place(behind) && in_time {
             return match self.go(now, call) {
-                Ok(()) => Entered::Goes,
+                Ok(()) => {
+                    self.queue.passed_by();
+                    Entered::Goes
+                }
                 Err(refused) => Entered::RefusedByTheQueue(refused),
             };
         }

@@ -79,6 +79,13 @@ impl Queue {
         }
     }
 
+    /// A call goes to a worker that did not have to wait.
+    pub(super) fn passed_by(&mut self) {
+        if let Order::ByLevel(line) = &mut self.order {
+            line.passed_by();
+        }
+    }
+
     /// To be called when calls were taken, and regularly.
     pub(super) fn observe(&mut self, now: Timestamp) {
         if let Order::ByLevel(line) = &mut self.order {

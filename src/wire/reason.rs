@@ -63,7 +63,7 @@ reasons! {
     Unauthorized = 4 "unauthorized",
     /// A frame that has no place here, such as a second `Hello`.
     Unexpected = 5 "unexpected",
-    /// The same user and device logged in again.
+    /// The same user and device logged in again, with another outbox.
     Replaced = 6 "replaced",
     /// An operator or the policy ended the connection.
     Kicked = 7 "kicked",
@@ -113,6 +113,8 @@ reasons! {
     HeartbeatLost = 201 "heartbeat_lost",
     /// The client reads too slowly for what is sent to it.
     SlowConsumer = 202 "slow_consumer",
+    /// The same client has a newer connection.
+    Superseded = 203 "superseded",
     /// This gateway takes no logins at present.
     GatewayClosed = 300 "gateway_closed",
 }

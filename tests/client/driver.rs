@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use dagor::{
-    client::{Client, ClientConfig, CloseReason, ConnectError, ProtocolError, RequestError, TransportKind},
+    client::{ClientConfig, CloseReason, ConnectError, DirectClient, ProtocolError, RequestError, TransportKind},
     pb::client as pb,
     wire::{self, Kind, Reason},
 };
@@ -119,10 +119,10 @@ fn assert_whole_frames(bytes: &BytesMut) {
     assert!(rest.is_empty(), "a message ends within a frame");
 }
 
-async fn connected(transport: TransportKind) -> (Client, dagor::client::Pushes, Peer) {
+async fn connected(transport: TransportKind) -> (DirectClient, dagor::client::Pushes, Peer) {
     let (listener, address) = listen().await;
     let config = ClientConfig { transport, ..config(address) };
-    let (client, peer) = tokio::join!(Client::connect(config), Peer::welcome(&listener, transport));
+    let (client, peer) = tokio::join!(DirectClient::connect(config), Peer::welcome(&listener, transport));
     let (client, pushes) = client.unwrap();
     (client, pushes, peer)
 }
@@ -201,7 +201,7 @@ async fn a_refused_login_is_a_typed_error_with_its_hint() {
         peer.gateway.control(Kind::Refused, &refused);
         peer.flush().await;
     };
-    let (client, ()) = tokio::join!(Client::connect(config(address)), refuse);
+    let (client, ()) = tokio::join!(DirectClient::connect(config(address)), refuse);
     let error = client.unwrap_err();
     assert!(error.is_retryable());
     assert_eq!(error.retry_after(), Some(Duration::from_millis(250)));
@@ -242,7 +242,7 @@ async fn a_text_message_breaks_the_protocol() {
 async fn pushes_beyond_the_capacity_drop_the_oldest() {
     let (listener, address) = listen().await;
     let config = ClientConfig { push_capacity: 2, ..config(address) };
-    let (client, mut peer) = tokio::join!(Client::connect(config), Peer::welcome(&listener, TransportKind::Tcp));
+    let (client, mut peer) = tokio::join!(DirectClient::connect(config), Peer::welcome(&listener, TransportKind::Tcp));
     let (client, mut pushes) = client.unwrap();
     for (id, payload) in [(1, "one"), (2, "two"), (3, "three")] {
         peer.gateway.push(id, payload);
@@ -265,7 +265,7 @@ async fn the_source_address_is_the_one_asked_for() {
         drop(stream);
         from.ip().to_string()
     };
-    let (client, from) = tokio::join!(Client::connect(config), accept);
+    let (client, from) = tokio::join!(DirectClient::connect(config), accept);
     assert_eq!(from, "127.0.0.2");
     assert!(matches!(client, Err(ConnectError::Closed(CloseReason::Disconnected))));
 }
@@ -273,14 +273,14 @@ async fn the_source_address_is_the_one_asked_for() {
 #[tokio::test]
 async fn a_name_that_no_gateway_takes_is_not_sent() {
     let config = ClientConfig::new("127.0.0.1:9", "a".repeat(129));
-    assert!(matches!(Client::connect(config).await, Err(ConnectError::TooLong { bytes: 129, limit: 128, .. })));
+    assert!(matches!(DirectClient::connect(config).await, Err(ConnectError::TooLong { bytes: 129, limit: 128, .. })));
 }
 
 #[tokio::test]
 async fn a_server_that_says_nothing_is_given_up() {
     let (listener, address) = listen().await;
     let config = ClientConfig { connect_timeout: Duration::from_millis(20), ..config(address) };
-    let (client, _stream) = tokio::join!(Client::connect(config), listener.accept());
+    let (client, _stream) = tokio::join!(DirectClient::connect(config), listener.accept());
     let error = client.unwrap_err();
     assert!(error.is_retryable(), "{error}");
 }

@@ -30,7 +30,12 @@ pub(crate) fn welcome() -> pb::Welcome {
         heartbeat_ms: 10_000,
         tolerance_ms: 25_000,
         limits: Some(pb::Limits { max_body_bytes: 100, max_in_flight: 2, keep_for_ms: 0 }),
-        businesses: vec![pb::Business { code: MESSAGE.0.into(), name: "message".into(), timeout_ms: 3000 }],
+        businesses: vec![pb::Business {
+            code: MESSAGE.0.into(),
+            name: "message".into(),
+            timeout_ms: 3000,
+            ..pb::Business::default()
+        }],
         ..pb::Welcome::default()
     }
 }
@@ -64,7 +69,7 @@ impl Gateway {
         self.send(Kind::Push, id, &pb::Push { payload: payload.into(), ..pb::Push::default() });
     }
 
-    fn send(&mut self, kind: Kind, id: u64, message: &impl Message) {
+    pub(crate) fn send(&mut self, kind: Kind, id: u64, message: &impl Message) {
         wire::encode(&mut self.outgoing, kind, Flags::default(), MESSAGE, MessageId(id), message).unwrap();
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dagor::{
-    client::{CloseReason, Connection, Event, Login, NewRequest, RequestError, Token},
+    client::{CloseReason, Connection, Event, Login, NewRequest, RequestError, Token, Verdict},
     clock::Timestamp,
     id::{MessageId, OutboxId},
+    pb::client::ConnectReason,
     wire::{Flags, Kind},
 };
 
@@ -32,6 +33,10 @@ impl Pair {
             device: "phone".into(),
             token: Token::default(),
             outbox: OutboxId(11),
+            oldest_unsettled: MessageId(0),
+            ticket: Bytes::new(),
+            gateways_tried: 0,
+            reason: ConnectReason::New,
             heartbeat: 5 * SECOND,
             timeout: 10 * SECOND,
             max_body_bytes: 1000,
@@ -93,6 +98,11 @@ impl Pair {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    pub(crate) fn late(&mut self) -> (MessageId, Result<String, Verdict>) {
+        let Some(Event::Late { id, result }) = self.client.poll_event() else { panic!("nothing came late") };
+        (id, result.map(|reply| String::from_utf8(reply.payload.to_vec()).unwrap()))
     }
 
     pub(crate) fn closed(&mut self) -> CloseReason {

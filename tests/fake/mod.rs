@@ -148,7 +148,12 @@ fn answer(out: &mut BytesMut, frame: &Frame, outcome: Outcome) {
 }
 
 fn welcome() -> Welcome {
-    let row = |(name, code): (&str, u16)| Business { code: code.into(), name: name.to_owned(), timeout_ms: 500 };
+    let row = |(name, code): (&str, u16)| Business {
+        code: code.into(),
+        name: name.to_owned(),
+        timeout_ms: 500,
+        ..Business::default()
+    };
     let businesses = TABLE.into_iter().map(row).collect();
     Welcome { version: 1, gateway: "fake".to_owned(), businesses, heartbeat_ms: 30_000, ..Welcome::default() }
 }

@@ -85,7 +85,7 @@ async fn every_metric_is_documented_described_and_there() {
     assert_eq!(recorded(&metrics), documented());
     for series in [
         "dagor_connections 1",
-        "dagor_closed_total{reason=\"replaced\"} 1",
+        "dagor_closed_total{reason=\"superseded\"} 1",
         "dagor_requests_total{business=\"message\",outcome=\"replied\"} 1",
         "dagor_requests_total{business=\"message\",outcome=\"service_refused\"} 1",
         "dagor_gate_admitted_total{gate=\"main\"} 2",

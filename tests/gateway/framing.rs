@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dagor::{
-    client::{Client, ClientConfig, TransportKind},
+    client::{ClientConfig, DirectClient, TransportKind},
     wire::Kind,
 };
 
@@ -59,7 +59,7 @@ async fn the_largest_body_goes_there_and_back_on_both_transports() {
     let site = Site::new().await;
     for transport in [TransportKind::Tcp, TransportKind::WebSocket] {
         let config = ClientConfig { transport, ..site.config("alice") };
-        let (alice, _pushes) = within("login", Client::connect(config)).await.unwrap();
+        let (alice, _pushes) = within("login", DirectClient::connect(config)).await.unwrap();
         // What the payload's key and length take of the body.
         let payload = Bytes::from(vec![b'x'; alice.session().max_body_bytes - 4]);
         let reply = within("reply", alice.request(MESSAGE, payload.clone(), None)).await.unwrap();

@@ -14,6 +14,7 @@ use super::{
 const SHORT: Plan = Plan {
     connections: "heartbeat = \"100ms\"\nheartbeat_tolerance = \"600ms\"",
     queue: "",
+    moments: "",
     workers: 1,
     instance: |server| server,
 };

@@ -1,7 +1,7 @@
 //! Who may come in, what they are told, and what is left of them when they are gone: nothing.
 
 use dagor::{
-    client::{Client, CloseReason, ConnectError},
+    client::{CloseReason, ConnectError, DirectClient},
     pb::client as pb,
     wire::{Kind, MAGIC, Reason},
 };
@@ -33,7 +33,7 @@ async fn a_welcome_tells_what_the_connection_may_do() {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_replaces_its_own_old_connection() {
+async fn a_client_that_comes_back_supersedes_its_own_old_connection() {
     let site = Site::with(Plan { workers: 2, ..Plan::default() }).await;
     let mut old = site.talker("alice").await;
     old.request(MESSAGE, 1, "hold").await;
@@ -42,7 +42,7 @@ async fn a_client_that_comes_back_replaces_its_own_old_connection() {
     assert!(new.welcome.connection_epoch > old.welcome.connection_epoch);
     site.script().release(1);
     assert_eq!(&old.replied(1).await.payload[..], b"hold", "what was under way is finished first");
-    assert_eq!(old.refused().await.reason, Reason::Replaced.code());
+    assert_eq!(old.refused().await.reason, Reason::Superseded.code());
     assert_eq!(&new.ask(MESSAGE, 2, "still here").await.payload[..], b"still here");
     assert_eq!(site.gateway().roster.len(), 1);
     drop((old, new));
@@ -95,7 +95,7 @@ async fn clients_that_speak_first_hear_why_they_are_refused_at_the_door() {
     let site = Site::with(Plan { connections: "max = 1", ..Plan::default() }).await;
     let alice = site.talker("alice").await;
     for _ in 0..50 {
-        let refused = within("refusal", Client::connect(site.config("bob"))).await.map(|_| ()).unwrap_err();
+        let refused = within("refusal", DirectClient::connect(site.config("bob"))).await.map(|_| ()).unwrap_err();
         assert!(is_refused(&refused, Reason::Limit), "{refused:?}");
     }
     drop(alice);

@@ -1,7 +1,7 @@
 //! Pushes reach those who are connected, in order, and those who do not read cost a bounded number of bytes.
 
 use dagor::{
-    client::{Client, Pushes},
+    client::{DirectClient, Pushes},
     pb::client as pb,
     service::{Push, PushError},
     wire::{Kind, Reason},
@@ -13,12 +13,12 @@ use super::{
 };
 
 /// Small enough to be used up, large enough for a push.
-const TIGHT: &str = "max_body = \"16KiB\"\noutgoing_bytes = \"64KiB\"\noutgoing_bytes_total = \"96KiB\"";
+const TIGHT: &str = "max_body = \"16KiB\"\noutgoing_bytes = \"64KiB\"\noutgoing_bytes_total = \"256KiB\"";
 const OUTGOING_BYTES: usize = 64 * 1024;
 
-async fn device(site: &Site, user: &str, device: &str) -> (Client, Pushes) {
+async fn device(site: &Site, user: &str, device: &str) -> (DirectClient, Pushes) {
     let config = dagor::client::ClientConfig { device: device.into(), ..site.config(user) };
-    within("login", Client::connect(config)).await.unwrap()
+    within("login", DirectClient::connect(config)).await.unwrap()
 }
 
 async fn payload(pushes: &mut Pushes) -> String {

@@ -8,8 +8,13 @@ use super::{
 };
 
 /// One call at a time, two may wait.
-const NARROW: Plan =
-    Plan { connections: "", queue: "capacity = 2", workers: 1, instance: |server| server.workers(1).buffer(0) };
+const NARROW: Plan = Plan {
+    connections: "",
+    queue: "capacity = 2",
+    moments: "",
+    workers: 1,
+    instance: |server| server.workers(1).buffer(0),
+};
 
 #[tokio::test]
 async fn the_more_important_goes_first_and_pushes_the_less_important_out() {

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use dagor::{
-    client::{Client, ClientConfig, Pushes},
+    client::{ClientConfig, DirectClient, Pushes},
     gateway::{self, Gateway, GatewayConfig, PolicySource, Running, dispatch::InstanceHandle},
     id::BusinessCode,
     policy::table::ServiceAddresses,
@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) connections: &'static str,
     /// Lines of the policy's `[service.queue]`.
     pub(crate) queue: &'static str,
+    /// Lines behind everything else, where the policy's last table is the business `moments`.
+    pub(crate) moments: &'static str,
     /// Threads of the gateway.
     pub(crate) workers: usize,
     pub(crate) instance: Shape,
@@ -36,7 +38,7 @@ pub(crate) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { connections: "", queue: "", workers: 1, instance: |server| server }
+        Self { connections: "", queue: "", moments: "", workers: 1, instance: |server| server }
     }
 }
 
@@ -52,6 +54,7 @@ pub(crate) fn policy(plan: &Plan, [payment, message, moments]: [u8; 3]) -> Strin
         business("payment", PAYMENT, payment),
         business("message", MESSAGE, message),
         business("moments", MOMENTS, moments),
+        plan.moments.to_owned(),
     ]
     .concat()
 }
@@ -137,8 +140,8 @@ impl Site {
     }
 
     /// A client that is logged in.
-    pub(crate) async fn client(&self, user: &str) -> (Client, Pushes) {
-        within("login", Client::connect(self.config(user))).await.unwrap()
+    pub(crate) async fn client(&self, user: &str) -> (DirectClient, Pushes) {
+        within("login", DirectClient::connect(self.config(user))).await.unwrap()
     }
 
     /// Frames by hand, logged in.

@@ -8,7 +8,6 @@ use dagor::{
     pb::client as pb,
     wire::{Flags, Frame, Kind, MAGIC, MAX_BODY_BYTES, Reason, decode, encode},
 };
-use prost::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -197,8 +196,28 @@ pub(crate) fn hello(user: &str) -> pb::Hello {
 }
 
 /// A frame without business and id.
-pub(crate) fn control(kind: Kind, message: &impl Message) -> Vec<u8> {
+pub(crate) fn control(kind: Kind, message: &impl prost::Message) -> Vec<u8> {
     frame(kind, BusinessCode::default(), 0, message)
+}
+
+/// A request of a client that keeps an outbox.
+#[derive(Default)]
+pub(crate) struct Message {
+    pub(crate) id: u64,
+    /// The oldest unsettled id.
+    pub(crate) oldest: u64,
+    pub(crate) after: u64,
+    pub(crate) flags: Flags,
+    pub(crate) payload: &'static str,
+}
+
+impl Message {
+    pub(crate) fn to(&self, business: BusinessCode) -> Vec<u8> {
+        let (oldest_unsettled, after) = (self.oldest, self.after);
+        let payload = self.payload.as_bytes().into();
+        let request = pb::Request { oldest_unsettled, after, payload, ..pb::Request::default() };
+        frame_with(self.flags, Kind::Request, business, self.id, &request)
+    }
 }
 
 /// A `Request` frame; with a timeout of 0 the business's own holds.
@@ -207,9 +226,13 @@ pub(crate) fn request(business: BusinessCode, id: u64, timeout_ms: u32, payload:
     frame(Kind::Request, business, id, &message)
 }
 
-fn frame(kind: Kind, business: BusinessCode, id: u64, message: &impl Message) -> Vec<u8> {
+fn frame(kind: Kind, business: BusinessCode, id: u64, message: &impl prost::Message) -> Vec<u8> {
+    frame_with(Flags::default(), kind, business, id, message)
+}
+
+fn frame_with(flags: Flags, kind: Kind, business: BusinessCode, id: u64, message: &impl prost::Message) -> Vec<u8> {
     let mut out = BytesMut::new();
-    encode(&mut out, kind, Flags::default(), business, MessageId(id), message).unwrap();
+    encode(&mut out, kind, flags, business, MessageId(id), message).unwrap();
     out.to_vec()
 }
 

@@ -53,9 +53,19 @@ impl Attacked {
     }
 
     async fn with_handshake_timeout(timeout: &str) -> Self {
+        Self::with(timeout, "").await
+    }
+
+    /// `lines` go into the policy's `[connections]`.
+    async fn with(timeout: &str, lines: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("policy.toml");
-        fs::write(&path, format!("[connections]\nhandshake_timeout = \"{timeout}\"\n")).expect("it can be written");
+        // A gate that never finds itself overloaded: a busy machine must not fail a test.
+        let policy = format!(
+            "[connections]\nhandshake_timeout = \"{timeout}\"\n{lines}\n\
+             [gateway.gate]\ntarget = \"10s\"\nwindow = \"60s\"\n"
+        );
+        fs::write(&path, policy).expect("it can be written");
         let (service, _) = site::echo().await;
         let gateway = site::gateway(PolicySource::File(path), 1, service).await;
         let mut witness = Talker::login(gateway.addresses.clients, Transport::Tcp, "witness").await;

@@ -14,7 +14,7 @@ use tower_service::Service;
 use super::{Accepted, Established, Greeting, Rejection, Silent};
 use crate::{
     admission::UserHash,
-    clock::Timestamp,
+    clock::{Timestamp, unix_millis},
     gateway::{
         counters::Outcome,
         deadline::Deadline,
@@ -85,7 +85,8 @@ where
     poll_fn(|cx| inner.poll_ready(cx)).await?;
     let arrived = worker.clock.now();
     let sampled = sampled(&hello, worker);
-    let decided = inner.call(Greeting { hello, peer, arrived, deadline }).await;
+    let ticket = worker.gateway.tickets.read(&hello, unix_millis());
+    let decided = inner.call(Greeting { hello, ticket, peer, arrived, deadline }).await;
     // A client that has gone before it was decided on has no outcome.
     let outcome = match &decided {
         Ok(_) => Some(Outcome::Replied),
@@ -181,9 +182,9 @@ impl Handshake {
 
     /// Starts the session, whose first frame is the `Welcome`.
     fn welcome(self, transport: Transport, established: Established, permit: Permit) {
-        let Established { presence, pulse, welcome } = established;
+        let Established { presence, pulse, welcome, terms } = established;
         let (worker, read_ahead) = (self.worker.clone(), self.input);
-        tokio::spawn(Session::new(Parts { transport, presence, pulse, permit, worker, read_ahead, welcome }));
+        tokio::spawn(Session::new(Parts { transport, presence, pulse, permit, worker, read_ahead, welcome, terms }));
     }
 
     /// Tells the client why, then closes so that it can read it.

@@ -15,8 +15,9 @@ use crate::{
         scratch::{Scratch, make_room},
         transport::Received,
     },
-    id::BusinessCode,
+    id::{BusinessCode, MessageId},
     pb::client as pb,
+    policy::table::Ordering,
     wire::{DecodeError, Flags, Frame, Kind, Reason, decode},
 };
 
@@ -122,11 +123,16 @@ impl Session {
         match frame.kind {
             Kind::Request => self.request(frame, batch, scratch),
             Kind::Ping => {
-                let _: pb::Ping = frame.message()?;
+                let ping: pb::Ping = frame.message()?;
+                self.acknowledge(ping.last_push_id);
                 self.pong_due = true;
                 Ok(())
             }
-            Kind::PushAck => frame.message::<pb::PushAck>().map(drop).map_err(Into::into),
+            Kind::PushAck => {
+                let ack: pb::PushAck = frame.message()?;
+                self.acknowledge(ack.push_id);
+                Ok(())
+            }
             Kind::Pong => Ok(()),
             Kind::Hello
             | Kind::Welcome
@@ -137,6 +143,12 @@ impl Session {
             | Kind::Kick
             | Kind::Refusals
             | Kind::Settled => Err(Farewell::Refused(Reason::Unexpected)),
+        }
+    }
+
+    fn acknowledge(&self, push_id: u64) {
+        if push_id > 0 {
+            self.connection.acknowledge(push_id, &self.worker.gateway.budget);
         }
     }
 
@@ -153,9 +165,10 @@ impl Session {
     }
 
     /// Looks a request up in the policy. The inner error refuses it and keeps the connection.
-    fn resolve(&self, frame: Frame, batch: &Batch) -> Result<Result<ClientRequest, Reason>, Farewell> {
+    fn resolve(&mut self, frame: Frame, batch: &Batch) -> Result<Result<ClientRequest, Reason>, Farewell> {
         let (id, business, flags) = (frame.id, frame.business, frame.flags);
         let message: pb::Request = frame.message()?;
+        self.raise(MessageId(message.oldest_unsettled));
         let policy = &batch.table.policy;
         if self.phase != Phase::Serving {
             return Ok(Err(Reason::Draining));
@@ -169,6 +182,10 @@ impl Session {
         let tier = usize::from(self.connection.tier);
         if !rule.tiers.is_empty() && !rule.tiers.contains(&tier) {
             return Ok(Err(Reason::Misplaced));
+        }
+        let after = (rule.ordering == Ordering::Outbox).then_some(MessageId(message.after));
+        if let Err(unfit) = self.admit(id, after) {
+            return Ok(Err(unfit.into()));
         }
         let Some(service) = batch.table.service_of(rule) else { return Ok(Err(Reason::NoInstance)) };
         let timeout = match message.timeout_ms {

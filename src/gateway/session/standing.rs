@@ -9,8 +9,9 @@ use crate::{
     gateway::{
         cuts::{InstanceCut, TELL_EVERY},
         request::Table,
+        settlement::Settlement,
     },
-    id::BusinessCode,
+    id::{BusinessCode, MessageId},
     pb::client as pb,
     request::Failure,
 };
@@ -29,13 +30,20 @@ pub(super) struct Standing {
     weight: Weight,
     /// When it was last told a cut.
     told: Option<Timestamp>,
+    /// What of its outbox is answered.
+    pub(super) settlement: Settlement,
 }
 
 impl Standing {
-    /// Remembers what a `Welcome` told, if it did.
-    pub(super) fn welcomed(welcome: &pb::Welcome, now: Timestamp) -> Option<Box<Self>> {
-        let told = Self { told: Some(now), ..Self::default() };
-        (!welcome.cuts.is_empty()).then(|| Box::new(told))
+    /// Remembers what was said in the handshake, if anything was.
+    pub(super) fn welcomed(welcome: &pb::Welcome, oldest_unsettled: MessageId, now: Timestamp) -> Option<Box<Self>> {
+        let told = (!welcome.cuts.is_empty()).then_some(now);
+        if told.is_none() && oldest_unsettled.0 == 0 {
+            return None;
+        }
+        let mut standing = Self { told, ..Self::default() };
+        standing.settlement.raise(oldest_unsettled);
+        Some(Box::new(standing))
     }
 }
 

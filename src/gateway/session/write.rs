@@ -7,14 +7,14 @@ use std::{
 
 use bytes::{Buf, BufMut, BytesMut};
 
-use super::{Done, Farewell, Outcome, Session};
+use super::{Done, Farewell, Last, Outcome, Session};
 use crate::{
     clock::Timestamp,
     gateway::{connection::PendingPush, establish::millis, link::Answer, scratch::Scratch, transport::Transport},
     id::{BusinessCode, MessageId},
     pb::client as pb,
     request::Failure,
-    wire::{Flags, HEADER_BYTES, Header, Kind, MAX_BODY_BYTES, Reason, encode},
+    wire::{Flags, HEADER_BYTES, Header, Kind, MAX_BODY_BYTES, Reason, encode, reason::Advice},
 };
 
 /// Bytes that the socket did not take, framed as the transport wants them.
@@ -34,9 +34,11 @@ impl Unsent {
 }
 
 impl Session {
-    /// Writes how a request ended.
-    pub(super) fn write_done(&mut self, done: Done, now: Timestamp, scratch: &mut Scratch) {
+    /// Counts how a request ended, and returns the reply if it gets one. Refusals go into one frame if the client reads
+    /// that.
+    pub(super) fn finish(&mut self, done: Done, now: Timestamp, scratch: &mut Scratch) -> Option<Last> {
         let Done { id, business, arrived, cost, .. } = done;
+        let last = |reply| Some(Last { id, business, reply, now });
         match done.result.and_then(fits) {
             Ok(answer) => {
                 self.ended(id, business, arrived, Outcome::Replied);
@@ -45,10 +47,11 @@ impl Session {
                 if answer.handler_us > 0 {
                     self.worker.costs.observe(business, Duration::from_micros(answer.handler_us.into()));
                 }
-                if !done.no_reply_wanted {
-                    let reply = pb::Reply { payload: answer.payload, ..pb::Reply::default() };
-                    put_reply(id, business, &reply, scratch);
+                if done.no_reply_wanted {
+                    self.answered(id);
+                    return None;
                 }
+                last(pb::Reply { payload: answer.payload, ..pb::Reply::default() })
             }
             Err(failure) => {
                 self.ended(id, business, arrived, Outcome::Failed((&failure).into()));
@@ -56,7 +59,12 @@ impl Session {
                     self.served(cost, now);
                 }
                 let cuts = self.cuts_after(&failure, business, now);
-                put_reply(id, business, &pb::Reply { cuts, ..failed(failure) }, scratch);
+                let reply = pb::Reply { cuts, ..failed(failure) };
+                if self.reads_refusals && is_plain_refusal(&reply) {
+                    put_refusal(id, reply, scratch);
+                    return None;
+                }
+                last(reply)
             }
         }
     }
@@ -66,10 +74,14 @@ impl Session {
         let reply = pb::Reply {
             outcome: pb::Outcome::Refused.into(),
             reason: reason.code(),
-            retry_after_ms: RETRY_AFTER_MS,
+            retry_after_ms: retry_after_ms(reason),
             ..pb::Reply::default()
         };
-        put_reply(id, business, &reply, scratch);
+        if self.reads_refusals {
+            put_refusal(id, reply, scratch);
+        } else {
+            put_reply(id, business, &reply, scratch);
+        }
     }
 
     /// Writes a push. Its id counts the pushes of this connection in the order of writing.
@@ -160,6 +172,15 @@ fn write_some(transport: &Transport, cx: &mut Context<'_>, bytes: &mut BytesMut)
 /// When to try again after a refusal that no controller forecasts, in milliseconds.
 const RETRY_AFTER_MS: u32 = 1000;
 
+/// When to try again after this. Where it is of no use, or is known to the client by another sign, nothing is said.
+fn retry_after_ms(reason: Reason) -> u32 {
+    match (reason, reason.advice()) {
+        // As soon as the message before it is answered.
+        (Reason::Behind, _) | (_, Advice::Stop) => 0,
+        (_, Advice::BackOff | Advice::Reconnect | Advice::GoElsewhere) => RETRY_AFTER_MS,
+    }
+}
+
 /// The one place that turns a failure into a reply.
 fn failed(failure: Failure) -> pb::Reply {
     let reason = Reason::from(&failure).code();
@@ -176,16 +197,30 @@ fn failed(failure: Failure) -> pb::Reply {
     pb::Reply { outcome: outcome.into(), reason, detail, retry_after_ms, ..pb::Reply::default() }
 }
 
-fn put_reply(id: MessageId, business: BusinessCode, reply: &pb::Reply, scratch: &mut Scratch) {
+/// Without words of its own, which a frame of many refusals has no place for.
+fn is_plain_refusal(reply: &pb::Reply) -> bool {
+    reply.outcome() == pb::Outcome::Refused && reply.detail.is_empty()
+}
+
+fn put_refusal(id: MessageId, reply: pb::Reply, scratch: &mut Scratch) {
+    let pb::Reply { reason, retry_after_ms, cuts, .. } = reply;
+    scratch.refuse(pb::RefusedRequest { message_id: id.0, reason, retry_after_ms }, cuts);
+}
+
+pub(super) fn put_reply(id: MessageId, business: BusinessCode, reply: &pb::Reply, scratch: &mut Scratch) {
     let written = encode(&mut scratch.output, Kind::Reply, Flags::default(), business, id, reply);
     debug_assert!(written.is_ok(), "payloads and details are bounded far below what a frame can carry");
 }
 
 /// Tells the client to move within `within`.
-pub(super) fn goaway(scratch: &mut Scratch, reason: Reason, within: Duration) {
-    let move_after_ms = millis(within);
-    let message =
-        pb::Goaway { reason: reason.code(), detail: reason.name().into(), move_after_ms, ..Default::default() };
+pub(super) fn goaway(scratch: &mut Scratch, reason: Reason, within: Duration, settled_through: MessageId) {
+    let message = pb::Goaway {
+        reason: reason.code(),
+        detail: reason.name().into(),
+        move_after_ms: millis(within),
+        settled_through: settled_through.0,
+        ..pb::Goaway::default()
+    };
     scratch.control(Kind::Goaway, &message);
 }
 

@@ -15,7 +15,6 @@
 
 use std::{
     collections::HashSet,
-    fmt,
     hash::{BuildHasher, Hasher, RandomState},
     mem,
     sync::{
@@ -25,9 +24,9 @@ use std::{
     time::Duration,
 };
 
-use siphasher::sip128::{Hasher128, SipHasher24};
+use crate::{admission::Value, mac};
 
-use crate::admission::Value;
+pub use crate::mac::{KeyError, SigningKey};
 
 /// How long a signature counts, if nothing else is said. Clocks must agree within it.
 const LIFETIME: Duration = Duration::from_secs(10);
@@ -40,53 +39,6 @@ const MOST_REMEMBERED: usize = 1 << 20;
 /// Separates this use of a key from any other.
 const DOMAIN: &[u8] = b"dagor-signature v1";
 
-/// A secret that services share. Not shown by `Debug`.
-#[derive(Clone)]
-pub struct SigningKey([u8; 16]);
-
-impl SigningKey {
-    /// 128 random bits.
-    pub const fn new(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// From 32 hexadecimal digits, as `openssl rand -hex 16` prints them.
-    ///
-    /// # Errors
-    ///
-    /// If it is anything else.
-    pub fn from_hex(text: &str) -> Result<Self, KeyError> {
-        let valid = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = Some(text).filter(|_| valid).and_then(|text| u128::from_str_radix(text, 16).ok());
-        number.map(|number| Self(number.to_be_bytes())).ok_or(KeyError)
-    }
-
-    fn mac(&self, audience: &str, claim: &Signed<'_>, expiry_millis: u64, nonce: u64) -> u128 {
-        let mut hasher = SipHasher24::new_with_key(&self.0);
-        // Whatever has no fixed length comes with its length, so that no two claims have the same bytes.
-        for bytes in [DOMAIN, audience.as_bytes(), claim.user.unwrap_or_default().as_bytes()] {
-            hasher.write(&(bytes.len() as u64).to_le_bytes());
-            hasher.write(bytes);
-        }
-        hasher.write(&[u8::from(claim.user.is_some())]);
-        hasher.write(&claim.value.bits().to_le_bytes());
-        hasher.write(&expiry_millis.to_le_bytes());
-        hasher.write(&nonce.to_le_bytes());
-        hasher.finish128().into()
-    }
-}
-
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SigningKey(..)")
-    }
-}
-
-/// A key that is no key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a signing key is 32 hexadecimal digits, such as `openssl rand -hex 16` prints")]
-pub struct KeyError;
-
 /// What is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signed<'a> {
@@ -94,6 +46,14 @@ pub struct Signed<'a> {
     pub value: Value,
     /// For whom the task is run.
     pub user: Option<&'a str>,
+}
+
+impl Signed<'_> {
+    fn mac(&self, key: &SigningKey, audience: &str, expiry_millis: u64, nonce: u64) -> u128 {
+        let user = [u8::from(self.user.is_some())];
+        let numbers = [&user[..], &self.value.bits().to_le_bytes(), &expiry_millis.to_le_bytes(), &nonce.to_le_bytes()];
+        key.mac(&[DOMAIN, audience.as_bytes(), self.user.unwrap_or_default().as_bytes()], &numbers)
+    }
 }
 
 /// Makes signatures. Clones draw from the same nonces.
@@ -124,7 +84,7 @@ impl Signer {
         let lifetime_millis = u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX);
         let expiry = unix_millis.saturating_add(lifetime_millis);
         let nonce = self.nonce.fetch_add(1, Relaxed);
-        format!("v1.{expiry}.{nonce:016x}.{:032x}", self.key.mac(&self.audience, &claim, expiry, nonce))
+        format!("v1.{expiry}.{nonce:016x}.{:032x}", claim.mac(&self.key, &self.audience, expiry, nonce))
     }
 }
 
@@ -187,8 +147,7 @@ impl Verifier {
     /// Why it does not count. It is remembered only if it does.
     pub fn verify(&self, claim: Signed<'_>, signature: &str, unix_millis: u64) -> Result<(), SignatureFault> {
         let Parts { expiry, nonce, mac } = parse(signature).ok_or(SignatureFault::Malformed)?;
-        // The two numbers are compared whole: how long that takes does not depend on where they differ.
-        if !self.keys.iter().any(|key| key.mac(&self.audience, &claim, expiry, nonce) ^ mac == 0) {
+        if !self.keys.iter().any(|key| mac::is_same(claim.mac(key, &self.audience, expiry, nonce), mac)) {
             return Err(SignatureFault::Forged);
         }
         if expiry <= unix_millis {

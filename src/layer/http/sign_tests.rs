@@ -70,7 +70,7 @@ fn what_cannot_be_remembered_does_not_count() {
 #[test]
 fn a_key_is_32_hexadecimal_digits() {
     let key = SigningKey::from_hex("30313233343536373839616263646566").unwrap();
-    assert_eq!(key.0, KEY.0);
+    assert_eq!(key, KEY);
     for bad in ["", "+0313233343536373839616263646566", "303132", "3031323334353637383961626364656g"] {
         assert_eq!(SigningKey::from_hex(bad).unwrap_err(), KeyError, "{bad}");
     }

@@ -18,7 +18,7 @@ use crate::{
         fault::Place,
         quantity::format_duration,
         reader::At,
-        table::{Balance, Business, Codes, Connections, Service, ServiceIndex, Tier},
+        table::{Balance, Business, Codes, Connections, Ordering, Service, ServiceIndex, Tier},
     },
 };
 
@@ -34,6 +34,7 @@ const DEFAULT_BUSINESS: Business = Business {
     tiers: Vec::new(),
     timeout: defaults::TIMEOUT,
     min_share: 0.0,
+    ordering: Ordering::None,
 };
 
 /// The minimum shares of a service's businesses together. More, and importance would decide on less than half of the
@@ -157,8 +158,10 @@ impl Checker<'_> {
         let tiers = text.tiers.iter().flatten().filter_map(|tier| self.tier(tier, scope.tiers)).collect();
         let service = self.service(text.service.as_ref(), &text.place, scope);
         let min_share = self.ranged(&text.min_share, 0.0..=MOST_SHARED, 0.0, f64::to_string);
+        let orderings = [("none", Ordering::None), ("outbox", Ordering::Outbox)];
+        let ordering = self.word(&text.ordering, "ordering", &orderings, Ordering::None);
         let name = text.name.as_ref()?.value.clone();
-        Some(Business { code: code?, name, priority, service, tiers, timeout, min_share })
+        Some(Business { code: code?, name, priority, service, tiers, timeout, min_share, ordering })
     }
 
     fn code(&mut self, text: &BusinessText, before: &[BusinessText], codes: &Codes) -> Option<BusinessCode> {
@@ -196,7 +199,8 @@ impl Checker<'_> {
 
     fn login_takes_no_more(&mut self, text: &BusinessText) {
         let tiers = text.tiers.as_ref().map(|_| &text.place);
-        let written = [place(&text.service), place(&text.timeout), place(&text.min_share), tiers];
+        let written =
+            [place(&text.service), place(&text.timeout), place(&text.min_share), place(&text.ordering), tiers];
         for place in written.into_iter().flatten() {
             let message = "the gateway itself answers `login`, within connections.handshake_timeout, for every tier";
             self.faults.add(place, message);
@@ -258,6 +262,7 @@ fn login(priority: u8, timeout: Duration) -> Business {
         tiers: Vec::new(),
         timeout,
         min_share: 0.0,
+        ordering: Ordering::None,
     }
 }
 

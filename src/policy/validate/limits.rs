@@ -1,15 +1,15 @@
 //! Connections, gates and queues: ranges, and settings that must fit each other.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use super::checker::{Checker, place};
 use crate::{
     admission::{ControllerKind, GateMode, GateSettings},
     policy::{
-        document::{ConnectionsText, GateText, ServiceText},
+        document::{ConnectionsText, GateText, ServiceText, TicketsText},
         quantity::{format_duration, format_rate, format_size},
         reader::At,
-        table::{Connections, Queue},
+        table::{Connections, Queue, Tickets},
     },
     wire::{HEADER_BYTES, MAX_BODY_BYTES},
 };
@@ -25,8 +25,11 @@ const MAX_LOGIN_RATE: f64 = 1e7;
 /// A client numbers its messages in a window of this many; services remember no more.
 const MAX_CONNECTION_IN_FLIGHT: u64 = 1024;
 const MAX_QUEUED: u64 = 10_000_000;
+const MAX_UNACKED: u64 = 1 << 20;
 const MAX_OUTGOING: u64 = 1 << 30;
 const MAX_OUTGOING_TOTAL: u64 = 1 << 44;
+/// In place of a file: each process has a key of its own.
+const RANDOM_KEY: &str = "random";
 /// What a try may take.
 pub(super) const TIMEOUTS: RangeInclusive<Duration> = MILLISECOND..=HOUR;
 
@@ -58,11 +61,27 @@ impl Checker<'_> {
                 1..=MAX_OUTGOING_TOTAL,
                 default.outgoing_bytes_total,
             ),
+            max_unacked_pushes: self.count(&text.max_unacked_pushes, 1..=MAX_UNACKED, default.max_unacked_pushes),
             keep_for: self.duration(&text.keep_for, MILLISECOND..=MONTH, default.keep_for),
             drain: self.duration(&text.drain, Duration::ZERO..=HOUR, default.drain),
         };
         self.connections_fit(text, &connections);
         connections
+    }
+
+    pub(super) fn tickets(&mut self, text: &TicketsText) -> Tickets {
+        let default = Tickets::default();
+        if let Some(At { value, place }) = &text.keys_file
+            && value.is_empty()
+        {
+            let message = format!("expected the name of a file, or \"{RANDOM_KEY}\"");
+            self.faults.add(place, message);
+        }
+        let keys_file = text.keys_file.as_ref().filter(|written| written.value != RANDOM_KEY);
+        Tickets {
+            keys_file: keys_file.map(|written| PathBuf::from(&written.value)),
+            validity: self.duration(&text.validity, SECOND..=MONTH * 12, default.validity),
+        }
     }
 
     fn connections_fit(&mut self, text: &ConnectionsText, c: &Connections) {

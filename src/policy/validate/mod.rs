@@ -38,6 +38,7 @@ pub(super) fn policy(sources: &Sources, codes: &Codes) -> Result<Policy, Faults>
 impl Checker<'_> {
     fn policy(&mut self, document: &Document, sources: &Sources, codes: &Codes) -> Policy {
         let connections = document.connections.as_ref().map(|text| self.connections(text)).unwrap_or_default();
+        let tickets = document.tickets.as_ref().map(|text| self.tickets(text)).unwrap_or_default();
         let gateway = document.gateway.as_ref();
         let gateway_gate = gateway.map_or_else(GateSettings::default, |gateway| self.gate(&gateway.gate));
         let tiers = self.tiers(&document.tiers);
@@ -46,6 +47,6 @@ impl Checker<'_> {
         let businesses = self.businesses(&document.businesses, &scope);
         self.share(&document.businesses, &businesses, &mut services);
         let tests = self.cases(&document.tests, &businesses, &tiers);
-        Policy { revision: sources.revision(), businesses, services, tiers, connections, gateway_gate, tests }
+        Policy { revision: sources.revision(), businesses, services, tiers, connections, tickets, gateway_gate, tests }
     }
 }
