@@ -52,6 +52,9 @@ impl Handler for Bookkeeper {
             effect.incr(LEDGER, 1);
         }
         let reply = self.store.commit(&request, &effect, Reply::new("written")).await?;
+        if &request.payload[..] == b"twice" {
+            return Ok(self.store.commit(&request, &effect, Reply::new("again")).await?);
+        }
         if &request.payload[..] == b"after" {
             self.stop().await;
             return Err(HandlerError::failed("what is committed counts"));
@@ -169,6 +172,14 @@ async fn what_is_committed_is_the_answer_whatever_the_handler_says_then() {
     site.stopped.recv().await.unwrap();
     site.gate.add_permits(1);
     assert_eq!(answer.await.unwrap(), "written");
+}
+
+#[tokio::test]
+async fn a_commit_that_is_made_again_does_nothing_and_gives_the_first_reply() {
+    let redis = Redis::start();
+    let site = Site::over(&redis, hasty()).await;
+    assert_eq!(site.send(1, "twice").await.unwrap(), "written");
+    assert_eq!(ledger(&redis), [line(1)]);
 }
 
 #[tokio::test]
