@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use super::{Error, at_least_one, stop};
 use crate::service::{
-    Echo, EchoConfig, EchoCounters, Handler, HandlerError, Memory, Reply, Request, ServeError, Server, WindowStats,
+    Echo, EchoConfig, EchoCounters, Handler, HandlerError, Memory, Reply, Request, ServeError, Server,
     redis::{RedisSettings, RedisStore, pipe},
 };
 
@@ -122,10 +122,13 @@ async fn tell(counters: EchoCounters, memory: Memory) {
             }
         }
         before = served;
-        let WindowStats { waited, replayed, stale, conflicts, .. } = memory.stats();
-        let copies = waited + replayed + stale + conflicts;
+        let (here, stored) = (memory.stats(), memory.store_stats());
+        let replayed = here.replayed + stored.replayed;
+        let (stale, conflicts) = (here.stale + stored.stale, here.conflicts + stored.conflicts);
+        let (waited, unclaimed) = (here.waited + stored.held, stored.refused_failed);
+        let copies = waited + replayed + stale + conflicts + unclaimed;
         if copies > copies_before {
-            tracing::info!(waited, replayed, stale, conflicts, "copies of messages were not run again");
+            tracing::info!(waited, replayed, stale, conflicts, unclaimed, "messages that were not run");
         }
         copies_before = copies;
     }

@@ -8,13 +8,17 @@ use std::{
 
 use super::{
     desk::{Job, Outbox, lock, refused},
+    store::StoreStats,
     window::{Bound, CallKey, Claim, End, Known, WindowSettings, WindowStats, Windows},
 };
 use crate::{clock::Timestamp, pb::service as pb};
 
 /// What an instance remembers. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Memory(Arc<Mutex<Windows<Job, pb::Answer>>>);
+pub struct Memory {
+    windows: Arc<Mutex<Windows<Job, pb::Answer>>>,
+    store: Arc<Mutex<StoreStats>>,
+}
 
 /// What a call becomes.
 pub(super) enum Claimed {
@@ -50,7 +54,7 @@ pub(super) fn ends(answer: &pb::Answer) -> Ends {
 impl Memory {
     /// Remembers within these bounds.
     pub(super) fn new(settings: WindowSettings) -> Self {
-        Self(Arc::new(Mutex::new(Windows::new(settings))))
+        Self { windows: Arc::new(Mutex::new(Windows::new(settings))), store: Arc::default() }
     }
 
     /// Remembers only what runs; the rest is in a store.
@@ -58,16 +62,26 @@ impl Memory {
         Self::new(WindowSettings { keep: Duration::ZERO, ..WindowSettings::default() })
     }
 
-    /// What there is, and what happened so far.
+    /// What this instance remembers itself, and what happened so far. With a store that is only what runs.
     pub fn stats(&self) -> WindowStats {
-        lock(&self.0).stats()
+        lock(&self.windows).stats()
+    }
+
+    /// What the store has said so far; nothing without one.
+    pub fn store_stats(&self) -> StoreStats {
+        *lock(&self.store)
+    }
+
+    /// Counts what a store said or did.
+    pub(super) fn note(&self, change: impl FnOnce(&mut StoreStats)) {
+        change(&mut lock(&self.store));
     }
 
     /// A call asks for its message.
     pub(super) fn claim(&self, job: Job) -> Claimed {
         let (now, key, oldest) = (job.request.arrived, job.request.key.clone(), job.request.oldest_unsettled);
         let fingerprint = job.request.fingerprint;
-        match lock(&self.0).claim(now, &key, oldest, fingerprint, job) {
+        match lock(&self.windows).claim(now, &key, oldest, fingerprint, job) {
             Claim::Run(job) => Claimed::Run(job),
             Claim::Waits => Claimed::Waits,
             Claim::Known(job, known) => Claimed::Answered(job.outbox, pb::Answer { id: job.id, ..answer(known) }),
@@ -79,7 +93,7 @@ impl Memory {
         match ends(answer) {
             Ends::ForGood => {
                 let end = End::Final(answer.clone(), answer.payload.len() + answer.detail.len());
-                let copies = lock(&self.0).finish(now, key, end);
+                let copies = lock(&self.windows).finish(now, key, end);
                 send(copies, answer);
             }
             Ends::Not => self.answer_copies(now, key, answer),
@@ -93,12 +107,12 @@ impl Memory {
 
     /// A message will not run; returns its copies.
     pub(super) fn forget(&self, now: Timestamp, key: &CallKey) -> Vec<Job> {
-        lock(&self.0).finish(now, key, End::NoEffect)
+        lock(&self.windows).finish(now, key, End::NoEffect)
     }
 
     /// Drops what has rested for long enough.
     pub(super) fn sweep(&self, now: Timestamp) {
-        lock(&self.0).sweep(now);
+        lock(&self.windows).sweep(now);
     }
 }
 

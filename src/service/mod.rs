@@ -58,5 +58,5 @@ pub use memory::Memory;
 pub use pacer::Pacer;
 pub use push::{Gateway, Gateways, Push, PushClient, PushError, Pushed};
 pub use server::{ServeError, Server};
-pub use store::IdempotencyStore;
+pub use store::{IdempotencyStore, StoreStats};
 pub use window::{CallKey, WindowSettings, WindowStats};

@@ -54,6 +54,43 @@ pub enum Ended {
 #[error("the idempotency store failed")]
 pub struct StoreError(#[source] pub Box<dyn Error + Send + Sync>);
 
+/// What a store has said to an instance since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Messages that this instance was given to run.
+    pub claimed: u64,
+    /// Calls that found their message held by another instance.
+    pub held: u64,
+    /// Calls that got a stored answer.
+    pub replayed: u64,
+    /// Calls of settled messages.
+    pub stale: u64,
+    /// Calls whose id was used for another payload.
+    pub conflicts: u64,
+    /// Calls that were refused because their window was full.
+    pub refused_full: u64,
+    /// Calls that were refused because the store failed.
+    pub refused_failed: u64,
+    /// Answers that were given although they could not be stored.
+    pub unstored: u64,
+}
+
+impl StoreStats {
+    /// Counts the answer to a claim.
+    pub(super) fn count(&mut self, claimed: &Result<Standing, StoreError>) {
+        let counter = match claimed {
+            Ok(Standing::Free) => &mut self.claimed,
+            Ok(Standing::Held) => &mut self.held,
+            Ok(Standing::Settled(_)) => &mut self.replayed,
+            Ok(Standing::Stale) => &mut self.stale,
+            Ok(Standing::Conflict) => &mut self.conflicts,
+            Ok(Standing::Full) => &mut self.refused_full,
+            Err(_) => &mut self.refused_failed,
+        };
+        *counter += 1;
+    }
+}
+
 /// An idempotency store. It answers or fails within a time of its own; a caller does not wait longer.
 #[tonic::async_trait]
 pub trait IdempotencyStore: std::fmt::Debug + Send + Sync + 'static {

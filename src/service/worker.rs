@@ -83,12 +83,14 @@ async fn stored<H: Handler>(
     mut job: Job,
 ) -> Option<pb::Answer> {
     let claimed = tries(&job.request);
-    let answer = match known(store.claim(&claimed).await) {
+    let standing = store.claim(&claimed).await;
+    desk.memory.note(|stats| stats.count(&standing));
+    let answer = match known(standing) {
         Word::Run => {
             let commit = Arc::new(OnceLock::new());
             job.request.commit = Some(Arc::clone(&commit));
             let ran = renewing(&*store, &claimed.key, run(&*handler, job.request.clone())).await;
-            settle(&*store, &claimed.key, commit.get(), ran).await
+            settle(&desk, &*store, &claimed.key, commit.get(), ran).await
         }
         Word::Held => match Arc::clone(&desk.aside).try_acquire_owned() {
             Ok(place) => {
@@ -173,6 +175,9 @@ async fn run<H: Handler>(handler: &H, request: Request) -> pb::Answer {
     // The handler's own code runs inside, also what comes before its first wait.
     let handled = AssertUnwindSafe(async { handler.handle(request).await }).catch_unwind().await;
     let mut answer = handled.map_or_else(|_| panicked(), handler::answer);
+    if answer.outcome() == pb::AnswerOutcome::Unknown {
+        tracing::warn!(detail = answer.detail, "the outcome of a call is unknown");
+    }
     answer.handler_us = u32::try_from(clock.now().since(begun).as_micros()).unwrap_or(u32::MAX);
     answer
 }
@@ -201,6 +206,7 @@ async fn renewing<T>(store: &dyn IdempotencyStore, key: &CallKey, work: impl Fut
 
 /// Brings how a call ended into the store; returns what the client is told.
 async fn settle(
+    desk: &Desk,
     store: &dyn IdempotencyStore,
     key: &CallKey,
     committed: Option<&Bytes>,
@@ -210,7 +216,7 @@ async fn settle(
         return pb::Answer { handler_us: answer.handler_us, ..decode(committed) };
     }
     let ended = match ends(&answer) {
-        Ends::ForGood => offer(store, key, &answer).await,
+        Ends::ForGood => offer(desk, store, key, &answer).await,
         Ends::Not => store.release(key).await.unwrap_or_else(|error| {
             tracing::warn!(error = &error as &dyn std::error::Error, %key, "held until its lease ends");
             Ended::Done
@@ -226,7 +232,7 @@ async fn settle(
 
 /// Stores an answer. If that fails, the client gets it all the same: it settles the message then, and sends no copy that
 /// would run.
-async fn offer(store: &dyn IdempotencyStore, key: &CallKey, answer: &pb::Answer) -> Ended {
+async fn offer(desk: &Desk, store: &dyn IdempotencyStore, key: &CallKey, answer: &pb::Answer) -> Ended {
     let encoded = encode(answer);
     let mut pause = SETTLE_PAUSE;
     for tries_left in (0..SETTLE_TRIES).rev() {
@@ -239,6 +245,7 @@ async fn offer(store: &dyn IdempotencyStore, key: &CallKey, answer: &pb::Answer)
         tokio::time::sleep(pause).await;
         pause *= 2;
     }
+    desk.memory.note(|stats| stats.unstored += 1);
     Ended::Done
 }
 

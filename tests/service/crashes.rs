@@ -52,6 +52,9 @@ impl Handler for Bookkeeper {
             effect.incr(LEDGER, 1);
         }
         let reply = self.store.commit(&request, &effect, Reply::new("written")).await?;
+        if &request.payload[..] == b"twice" {
+            return Ok(self.store.commit(&request, &effect, Reply::new("again")).await?);
+        }
         if &request.payload[..] == b"after" {
             self.stop().await;
             return Err(HandlerError::failed("what is committed counts"));
@@ -169,6 +172,14 @@ async fn what_is_committed_is_the_answer_whatever_the_handler_says_then() {
     site.stopped.recv().await.unwrap();
     site.gate.add_permits(1);
     assert_eq!(answer.await.unwrap(), "written");
+}
+
+#[tokio::test]
+async fn a_commit_that_is_made_again_does_nothing_and_gives_the_first_reply() {
+    let redis = Redis::start();
+    let site = Site::over(&redis, hasty()).await;
+    assert_eq!(site.send(1, "twice").await.unwrap(), "written");
+    assert_eq!(ledger(&redis), [line(1)]);
 }
 
 #[tokio::test]
@@ -303,7 +314,9 @@ async fn an_answer_without_transaction_is_given_even_if_it_cannot_be_stored() {
     let redis = Redis::start();
     let store = RedisStore::connect(&redis.url(), hasty()).await.unwrap();
     let (script, mut log) = Scripted::new();
-    let instance = serve(Server::new(script.clone()).store(store)).await;
+    let server = Server::new(script.clone()).store(store);
+    let memory = server.memory();
+    let instance = serve(server).await;
     let gateway = Gateway::<()>::connect(instance.address).await;
     let answer = gateway.link.dispatch(gateway.call("hold"), ());
     log.recv().await.unwrap();
@@ -311,4 +324,6 @@ async fn an_answer_without_transaction_is_given_even_if_it_cannot_be_stored() {
     script.open(1);
     let answer = tokio::time::timeout(PATIENCE, answer).await.expect("it has a time-out");
     assert_eq!(answer.unwrap().payload, "hold");
+    let stats = memory.store_stats();
+    assert_eq!((stats.claimed, stats.unstored), (1, 1));
 }

@@ -34,8 +34,8 @@ impl Echo {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let said = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let line = said.filter(|line| line.contains("echo service listens")).next().expect("it says where it listens");
+        let mut said = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let line = said.find(|line| line.contains("echo service listens")).expect("it says where it listens");
         let address = line.split("address=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
         Self { process, address }
     }
