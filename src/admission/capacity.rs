@@ -18,6 +18,9 @@
 //! completions vary ([`Dispersion`](super::dispersion::Dispersion)), so that the same settings serve even work and bursts,
 //! 5 requests/s and 100,000.
 //!
+//! **Bursts.** An open cut stays open until more is owed than a burst or a pause usually leaves behind
+//! ([`Surge`](super::surge::Surge)): what can be worked off is not refused.
+//!
 //! **Cold start.** As long as places never ran short there is no capacity to speak of, and the gate stays open.
 //!
 //! **No samples.** Nothing offered is nothing to refuse: the cut is open. What stays away above the cut is remembered for
@@ -34,6 +37,7 @@ use super::{
     controller::{Controller, Decision, WindowStats},
     level::Cut,
     rates::{Division, LevelRates},
+    surge::Surge,
 };
 
 /// The backlog that is allowed when the rates explain it: so many standard deviations of what chance does to it between
@@ -62,6 +66,7 @@ const FEW: f64 = 6.0;
 pub struct CapacityTracker {
     rates: LevelRates,
     stretch: Stretch,
+    surge: Surge,
 }
 
 /// How far the model is stretched because it left places free.
@@ -96,6 +101,9 @@ impl Controller for CapacityTracker {
         self.rates.observe(stats.offered, stats.costs, stats.elapsed.as_secs_f64(), stats.cut);
         self.stretch.on_window(stats);
         let Some(capacity) = stats.throughput.per_second() else { return Decision::plain(Cut::OPEN) };
+        if self.surge.may_pass(capacity, stats) {
+            return Decision::plain(Cut::OPEN);
+        }
         let wanted = self.wanted(capacity, stats);
         let Division { cut, floors } = self.rates.divide(wanted, capacity, stats.shares);
         let cut = if stats.frozen { cut.min(stats.cut) } else { cut };

@@ -87,6 +87,29 @@ fn ten_times_the_capacity_is_cut_to_it_in_one_window_and_comes_back_in_two() {
 }
 
 #[test]
+fn a_burst_that_can_be_worked_off_is_let_in_whole_and_an_overload_is_not() {
+    let mut world = Loop::new(GateSettings::default());
+    world.windows(50, 60, 0..LEVELS);
+    assert_eq!(world.window(800, 0..LEVELS), 800);
+    assert_eq!(world.mean(60, 0..LEVELS), 60.0);
+    // Twice the capacity is let in for less than a second.
+    let admitted = (0..10).map(|_| world.window(200, 0..LEVELS)).sum::<usize>();
+    assert!((1800..1950).contains(&admitted), "{admitted}");
+    world.windows(SETTLED, 200, 0..LEVELS);
+    assert!(fits(world.mean(200, 0..LEVELS), 200));
+}
+
+#[test]
+fn a_pause_of_a_few_windows_is_no_overload() {
+    let mut world = Loop::new(GateSettings::default());
+    world.windows(50, 60, 0..LEVELS);
+    world.capacity = 0.0;
+    assert_eq!((0..3).map(|_| world.window(60, 0..LEVELS)).sum::<usize>(), 3 * 60);
+    world.capacity = CAPACITY;
+    assert_eq!(world.mean(60, 0..LEVELS), 60.0);
+}
+
+#[test]
 fn traffic_in_a_single_level_is_divided_by_its_grain() {
     let mut world = Loop::new(GateSettings::default());
     world.windows(20, 200, 4000..4001);

@@ -37,6 +37,7 @@ pub mod retry;
 pub mod settings;
 pub mod share;
 pub mod stay;
+pub mod surge;
 pub mod throughput;
 pub mod upstream;
 pub mod weight;

@@ -96,6 +96,14 @@ fn read(table: &mut Table<'_>, default: Dagor) -> Dagor {
     let mut check = Checker { faults };
     let long = Duration::from_millis(1)..=Duration::from_secs(60);
     let settings = default.settings;
+    let discipline = check.word(&queue, "queue", &QUEUES, default.discipline);
+    if let (ControllerKind::Capacity, Discipline::Fifo, Some(queue)) = (settings.controller, discipline, &queue) {
+        let message =
+            "capacity learns how much can be done from the gateway's own queue, and would never refuse anything";
+        let help =
+            "leave `queue` out, or compare with `dagor-v3`, `codel` or `fixed`, whose queue is first in, first out";
+        check.faults.suggest(&queue.place, message, Some(help.to_owned()));
+    }
     Dagor {
         settings: GateSettings {
             target: check.duration(&target, long.clone(), settings.target),
@@ -104,7 +112,7 @@ fn read(table: &mut Table<'_>, default: Dagor) -> Dagor {
             window_requests: check.whole(&requests, 1..=1 << 24, settings.window_requests.into()) as u32,
             ..settings
         },
-        discipline: check.word(&queue, "queue", &QUEUES, default.discipline),
+        discipline,
         queue_capacity: check.count(&capacity, 0..=10_000_000, default.queue_capacity),
         levels: check.word(&levels, "kind of levels", &LEVELS, default.levels),
         signal: default.signal,
@@ -114,3 +122,16 @@ fn read(table: &mut Table<'_>, default: Dagor) -> Dagor {
 
 const QUEUES: [(&str, Discipline); 2] = [("fifo", Discipline::Fifo), ("by-level", Discipline::ByLevel)];
 const LEVELS: [(&str, UserLevels); 2] = [("hourly", UserLevels::Hourly), ("shifting", UserLevels::Shifting)];
+
+#[cfg(test)]
+mod tests {
+    use crate::sim::controllers::with;
+
+    #[test]
+    fn capacity_says_what_to_do_where_its_queue_is_to_be_first_in_first_out() {
+        let fifo: toml::Table = toml::from_str("queue = 'fifo'").unwrap();
+        let faults = with("capacity", &fifo).unwrap_err().to_string();
+        assert!(faults.contains("would never refuse") && faults.contains("leave `queue` out"), "{faults}");
+        assert!(with("dagor-v3", &fifo).unwrap().is_some());
+    }
+}
