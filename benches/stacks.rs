@@ -196,7 +196,8 @@ fn worker() -> Arc<Worker> {
 fn greeting(user: &str, clock: &Clock) -> Greeting {
     let hello = Hello { user: user.into(), device: "phone".into(), outbox: 1, ..Hello::default() };
     let now = clock.now();
-    Greeting { hello, peer: "127.0.0.1:9".parse().unwrap(), arrived: now, deadline: now + Duration::from_secs(60) }
+    let (peer, deadline) = ("127.0.0.1:9".parse().unwrap(), now + Duration::from_secs(60));
+    Greeting { hello, ticket: None, peer, arrived: now, deadline }
 }
 
 fn logins(c: &mut Criterion) {

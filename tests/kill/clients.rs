@@ -1,0 +1,104 @@
+//! The clients: each submits its messages at its times, whatever becomes of them, and notes what it is told.
+
+use std::time::Duration;
+
+use dagor::client::{Client, ClientConfig, ClientEvent, Events, Fate, NewMessage, OutboxLimits, Receipt};
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::{
+    KEEP_FOR, Plan,
+    book::{Ending, Message, Told},
+};
+
+/// Of ten messages, which business each has.
+const MIX: [&str; 10] =
+    ["payment", "message", "message", "moments", "message", "message", "moments", "message", "moments", "moments"];
+
+/// The name of a client's user.
+pub(crate) fn user(number: usize) -> String {
+    format!("u{number:05}")
+}
+
+/// Runs all clients to the end of their last message.
+pub(crate) async fn run(plan: Plan, gateways: Vec<String>) -> Told {
+    let mut clients = JoinSet::new();
+    let start = Instant::now();
+    for number in 0..plan.clients {
+        clients.spawn(one(plan, number, gateways.clone(), start));
+    }
+    let mut told = Told::default();
+    while let Some(one) = clients.join_next().await {
+        told.add(one.unwrap());
+    }
+    told
+}
+
+async fn one(plan: Plan, number: usize, gateways: Vec<String>, start: Instant) -> Told {
+    let config = ClientConfig {
+        gateways,
+        outbox: OutboxLimits { keep_for: KEEP_FOR, ..OutboxLimits::default() },
+        event_capacity: 4096,
+        ..ClientConfig::new("", user(number))
+    };
+    let (client, _pushes, events) = Client::start(config).unwrap();
+    let watching = tokio::spawn(watch(events));
+    let mut waiting = JoinSet::new();
+    // The messages of all clients together come evenly.
+    for index in (number..plan.messages).step_by(plan.clients) {
+        let at = plan.duration.mul_f64(index as f64 / plan.messages as f64);
+        tokio::time::sleep_until(start + at).await;
+        let business = MIX[(index / plan.clients) % MIX.len()];
+        let text = format!("{} {index}", user(number));
+        let receipt = client.submit(NewMessage::new(business, text.clone())).await.unwrap();
+        waiting.spawn(fate(number, business, text, receipt));
+    }
+    let mut messages = Vec::new();
+    while let Some(message) = waiting.join_next().await {
+        messages.push(message.unwrap());
+    }
+    assert_eq!(client.close(Duration::ZERO).await, 0, "every message has its fate");
+    let mut told = watching.await.unwrap();
+    told.messages = messages;
+    told
+}
+
+async fn fate(user: usize, business: &'static str, text: String, receipt: Receipt) -> Message {
+    let (id, begun) = (receipt.id(), Instant::now());
+    let ending = match receipt.await {
+        Fate::Replied(reply) => {
+            assert_eq!(reply.payload, text, "the reply of another message");
+            Ending::Replied
+        }
+        Fate::GivenUp { may_have_run: true, .. } => Ending::Unknown,
+        Fate::GivenUp { may_have_run: false, .. } => Ending::NotRun,
+        other @ (Fate::Settled | Fate::Failed(_) | Fate::Rejected { .. } | Fate::Kept) => {
+            panic!("message {id:?} of {user}: {other}")
+        }
+    };
+    Message { user, id: id.0, business, ending, took: begun.elapsed() }
+}
+
+/// Counts what a client goes through.
+async fn watch(mut events: Events) -> Told {
+    let mut told = Told::default();
+    while let Some(event) = events.recv().await {
+        match event {
+            ClientEvent::Connected { .. } => told.logins += 1,
+            ClientEvent::Sent { attempt, .. } => {
+                told.sent += 1;
+                told.resent += u64::from(attempt > 1);
+            }
+            ClientEvent::Refused { .. } => told.refused += 1,
+            ClientEvent::Unknown { .. } => told.unknown += 1,
+            ClientEvent::HeldBack { .. } => told.held_back += 1,
+            ClientEvent::Connecting { .. }
+            | ClientEvent::Waiting { .. }
+            | ClientEvent::Moving { .. }
+            | ClientEvent::Ended { .. }
+            | ClientEvent::Pushed(_)
+            | ClientEvent::Stopped(_) => {}
+        }
+    }
+    assert_eq!(events.dropped(), 0, "events were lost, so the counts would be wrong");
+    told
+}
