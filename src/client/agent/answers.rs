@@ -22,10 +22,14 @@ impl Agent {
         if matches!(self.stage, Stage::Stopped(_)) {
             return;
         }
-        self.outbox.wake(now);
-        while let Some(id) = self.outbox.next(session.max_in_flight)
-            && self.send(id, &session, now)
-        {}
+        loop {
+            // Each time, because a message that is sent for the first time may pay for one that is sent again.
+            self.outbox.wake(now);
+            let Some(id) = self.outbox.next(session.max_in_flight) else { return };
+            if !self.send(id, &session, now) {
+                return;
+            }
+        }
     }
 
     /// `false` if nothing more can be sent for now.
