@@ -113,9 +113,9 @@ impl Bench {
         self.streams.keys().copied()
     }
 
-    /// Drops what has rested for long enough, and looks at the guard's window.
-    pub fn tick(&self) {
-        self.desk.tick();
+    /// Drops what has rested for long enough. The guard's window stays open: a bench decides nothing by load.
+    pub fn sweep(&self) {
+        self.desk.memory.sweep(self.desk.clock.now());
     }
 
     /// What is remembered.

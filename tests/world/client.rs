@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use dagor::{
     client::{
         Agent, AgentStart, ClientConfig, ClientEvent, CloseReason, Command, Kept, LinkId, NewMessage, OutboxLimits,
-        Record, StopReason,
+        Record, StopReason, SyncPolicy,
     },
     clock::Timestamp,
     id::{MessageId, OutboxId},
@@ -68,15 +68,15 @@ impl Disk {
         Self { synced: Kept::new(OutboxId(outbox)), written: Vec::new(), writing: None }
     }
 
-    /// The rule of a file that syncs always: what was accepted and which ids were used must be there after a crash.
+    /// A write has come to its end.
     fn wrote(&mut self) -> Option<MessageId> {
         let batch = self.writing.take()?;
         let through = batch.iter().filter_map(|record| match record {
             Record::Accepted(id, _) => Some(*id),
-            Record::Settled(_) | Record::Ticket(_) | Record::Reserved(_) => None,
+            Record::Settled(_) | Record::GivenUp(_) | Record::Ticket(_) | Record::Reserved(_) => None,
         });
         let through = through.max().unwrap_or_default();
-        let sync = batch.iter().any(|record| matches!(record, Record::Accepted(..) | Record::Reserved(_)));
+        let sync = SyncPolicy::Always.flushes(&batch);
         self.written.push(batch);
         if sync {
             self.sync(self.written.len());
@@ -183,7 +183,7 @@ impl World {
             return;
         }
         for record in &batch {
-            if let Record::Settled(id) = record {
+            if let Record::Settled(id) | Record::GivenUp(id) = record {
                 self.ledger.settling(client.outbox, id.0);
             }
         }

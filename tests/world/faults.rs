@@ -23,7 +23,8 @@ impl World {
             47..49 => self.close_some_client(),
             49..59 => self.stop_reader(),
             59..70 => self.partition(),
-            70..76 => self.lose_stream(),
+            70..74 => self.lose_stream(),
+            74..76 => self.pause_instance(),
             76..81 => self.lose_registry(),
             81..82 => {
                 self.count(Count::RegistryEmptied);
@@ -139,6 +140,16 @@ impl World {
         if let Some(&stream) = self.random.choice(&open) {
             self.count(Count::StreamLost);
             self.break_stream(stream);
+        }
+    }
+
+    /// Its machine is paused: gateways give it up, and it goes on later as if nothing had been.
+    fn pause_instance(&mut self) {
+        let instance = self.random.usize(0..INSTANCES);
+        if self.instances[instance].up {
+            self.count(Count::InstancePaused);
+            self.instances[instance].still_until = self.now + self.millis(500, 12_000);
+            self.break_streams(|stream| stream.instance == instance);
         }
     }
 

@@ -42,7 +42,7 @@ use crate::{
 /// Requests that a connection may have unanswered.
 pub(crate) const MAX_IN_FLIGHT: usize = 10;
 /// What a connection may have waiting to be written before it is a slow consumer, in bytes.
-pub(crate) const OUTGOING_BYTES: usize = 600;
+pub(crate) const OUTGOING_BYTES: usize = 300;
 /// The largest that one turn may add: a reply to each request in flight, and what is said besides.
 pub(crate) const TURN_BYTES: usize = MAX_IN_FLIGHT * 160 + 1_000;
 const PUSHES: PushLimits = PushLimits { bytes: OUTGOING_BYTES, unacked: 20 };
@@ -57,7 +57,8 @@ const REGISTRY_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) struct Gateway {
     pub(crate) run: u32,
     up: bool,
-    pub(crate) draining: bool,
+    /// An older version, which does not say which businesses keep the order.
+    is_silent: bool,
     pub(crate) home: Arc<Home>,
     roster: Roster<Arc<Connection>>,
     budget: ByteBudget,
@@ -96,6 +97,8 @@ struct Session {
     pushes: u64,
     pong_due: bool,
     ticket_due: Timestamp,
+    /// The registry has granted its epoch.
+    has_route: bool,
     audit: Audit,
 }
 
@@ -113,7 +116,7 @@ impl Gateway {
         Self {
             run: 0,
             up: false,
-            draining: false,
+            is_silent: false,
             home: home(g, 0),
             roster: Roster::default(),
             budget: ByteBudget::new(1 << 20),
@@ -131,9 +134,9 @@ impl Gateway {
     }
 
     /// A new run, which knows nothing.
-    pub(crate) fn start(&mut self, g: usize) {
+    pub(crate) fn start(&mut self, g: usize, is_silent: bool) {
         let (run, skew) = (self.run + 1, self.skew);
-        *self = Self { run, up: true, home: home(g, run), skew, ..Self::new(g) };
+        *self = Self { run, up: true, is_silent, home: home(g, run), skew, ..Self::new(g) };
     }
 
     pub(crate) fn stop(&mut self) {
@@ -156,6 +159,7 @@ impl Gateway {
             pushes: 0,
             pong_due: false,
             ticket_due: now + Duration::from_secs(20),
+            has_route: false,
             audit: Audit::default(),
         };
         self.sessions.insert(link, session);
@@ -209,8 +213,9 @@ impl World {
         if let Some(connection) = session.connection {
             connection.shut(&gateway.budget);
             gateway.roster.remove(&connection);
-            let (device, epoch) = (device(connection.device()), connection.epoch);
-            self.unregister(g, device, epoch);
+            if session.has_route {
+                self.unregister(g, device(connection.device()), connection.epoch);
+            }
         }
         self.links[link].up.broken = true;
         self.links[link].open = false;
@@ -355,7 +360,7 @@ impl World {
     }
 
     /// The registry has granted an epoch, or the gateway has waited long enough for it.
-    pub(crate) fn registered(&mut self, g: usize, run: u32, link: usize, epoch: Epoch) {
+    pub(crate) fn registered(&mut self, g: usize, run: u32, link: usize, epoch: Epoch, granted: bool) {
         let unix_ms = self.unix_millis(self.gateways[g].skew);
         let gateway = &mut self.gateways[g];
         if gateway.run != run {
@@ -380,12 +385,13 @@ impl World {
         match entered {
             Ok(()) => {
                 session.connection = Some(connection.clone());
+                session.has_route = granted;
                 if hello.oldest_unsettled > 0 {
                     session.settlement.get_or_insert_default().raise(MessageId(hello.oldest_unsettled));
                 }
                 session.audit.raise(hello.oldest_unsettled);
                 let ticket = self.tickets.issue(&connection, &self.policy, unix_ms);
-                first.control(Kind::Welcome, &welcome(&gateway.home, epoch, ticket));
+                first.control(Kind::Welcome, &welcome(&gateway.home, !gateway.is_silent, epoch, ticket));
                 session.unsent.extend_from_slice(&first.output);
             }
             Err(rejection) => {
@@ -401,7 +407,9 @@ impl World {
                 }
                 self.end(link, false);
                 self.links[link].up.broken = true;
-                self.unregister(g, device(connection.device()), epoch);
+                if granted {
+                    self.unregister(g, device(connection.device()), epoch);
+                }
                 return;
             }
         }
@@ -642,12 +650,12 @@ fn ack_early(session: &mut Session, scratch: &mut Scratch) {
     }
 }
 
-fn welcome(home: &Home, epoch: Epoch, ticket: Bytes) -> pb::Welcome {
+fn welcome(home: &Home, tells_order: bool, epoch: Epoch, ticket: Bytes) -> pb::Welcome {
     let business = |&(name, code): &(&str, u16)| pb::Business {
         code: code.into(),
         name: name.into(),
         timeout_ms: TIMEOUT.as_millis() as u32,
-        ordering: if code == IN_ORDER { pb::Ordering::Outbox } else { pb::Ordering::None }.into(),
+        ordering: if code == IN_ORDER && tells_order { pb::Ordering::Outbox } else { pb::Ordering::None }.into(),
     };
     pb::Welcome {
         version: dagor::wire::VERSION,

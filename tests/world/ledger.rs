@@ -47,6 +47,9 @@ pub(crate) struct Ledger {
     highest: BTreeMap<u64, u64>,
 }
 
+/// What a reply has besides the place, so that queues get full.
+const REPLY_PADDING: usize = 40;
+
 /// The payload of the message with this place.
 pub(crate) fn payload(place: usize, padding: usize) -> Vec<u8> {
     let mut payload = (place as u64).to_be_bytes().to_vec();
@@ -61,7 +64,7 @@ pub(crate) fn place_in(payload: &[u8]) -> usize {
 
 /// What a service replies to this payload.
 pub(crate) fn reply_to(payload: &[u8]) -> Vec<u8> {
-    [b"re", &payload[..8]].concat()
+    [&payload[..8], &[b'.'; REPLY_PADDING]].concat()
 }
 
 impl Ledger {
@@ -164,7 +167,7 @@ impl Ledger {
             Fate::Replied(reply) => {
                 trace.count(Count::Replied);
                 let place = self.places[&(outbox, id)] as u64;
-                if reply.payload[..] != [&b"re"[..], &place.to_be_bytes()].concat() {
+                if reply.payload[..] != reply_to(&place.to_be_bytes()) {
                     Some("replied with another message's reply")
                 } else if message.effects == 0 {
                     Some("replied and has no effect")

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use crate::world::{Event, World};
 
 /// Bytes that a socket takes before its reader has read some.
-pub(crate) const SOCKET_BYTES: usize = 1_500;
+pub(crate) const SOCKET_BYTES: usize = 600;
 
 /// What arrives.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Pipe {
 impl World {
     /// How long one thing takes on a network: mostly little, now and then seconds.
     pub(crate) fn delay(&mut self) -> Duration {
-        let slow = if self.calm { 0 } else { 3 };
+        let slow = if self.calm { 0 } else { 1 };
         match self.random.u32(0..100) {
             draw if draw < slow => self.millis(1_000, 9_000),
             draw if draw < 10 => self.millis(50, 500),

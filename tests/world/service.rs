@@ -31,13 +31,15 @@ const WORKERS: usize = 3;
 const WAITING: usize = 5;
 /// Small, so that windows get full.
 pub(crate) const WINDOWS: WindowSettings =
-    WindowSettings { keep: Duration::from_secs(2 * 3_600), reply_bytes: 150, windows: 100, total_bytes: 100_000 };
+    WindowSettings { keep: Duration::from_secs(2 * 3_600), reply_bytes: 350, windows: 100, total_bytes: 100_000 };
 
 /// One instance, over all runs of its process.
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) run: u32,
     pub(crate) up: bool,
+    /// The process stands still: its machine is paused.
+    pub(crate) still_until: Timestamp,
     /// Commits into the store.
     stored: bool,
     bench: Bench,
@@ -70,6 +72,7 @@ impl Instance {
         Self {
             run: 0,
             up: false,
+            still_until: Timestamp::ZERO,
             stored,
             bench: bench(&clock, stored),
             clock,
@@ -84,6 +87,7 @@ impl Instance {
     pub(crate) fn start(&mut self) {
         self.run += 1;
         self.up = true;
+        self.still_until = Timestamp::ZERO;
         self.bench = bench(&self.clock, self.stored);
         self.streams.clear();
         self.held.clear();
@@ -130,7 +134,8 @@ impl World {
     /// Opens the streams that are missing.
     pub(crate) fn open_streams(&mut self, g: usize) {
         for i in 0..INSTANCES {
-            if self.gateways[g].streams[i].is_some() || !self.instances[i].up {
+            let serves = self.instances[i].up && self.instances[i].still_until <= self.now;
+            if self.gateways[g].streams[i].is_some() || !serves {
                 continue;
             }
             let (gateway_run, instance_run) = (self.gateways[g].run, self.instances[i].run);
@@ -419,7 +424,7 @@ impl World {
         let now = self.now;
         let instance = &mut self.instances[i];
         instance.show(now);
-        instance.bench.tick();
+        instance.bench.sweep();
         if now >= self.store_away_until {
             let owner = instance.owner(i);
             for key in instance.held.values() {

@@ -14,7 +14,7 @@ use dagor::{
 use crate::world::LEASE;
 
 /// Answers that one window holds, in bytes.
-const REPLY_BYTES: usize = 2_000;
+const REPLY_BYTES: usize = 350;
 const WINDOW_IDS: u64 = 1024;
 
 type Window = (u64, u16);

@@ -24,6 +24,7 @@ counts! {
     GatewayCrash "gateways crashed",
     GatewayDrain "gateways drained",
     InstanceCrash "instances crashed",
+    InstancePaused "instances paused",
     ClientCrash "clients killed",
     PowerLoss "clients lost their power",
     Reopened "clients closed and opened again",
@@ -83,10 +84,6 @@ impl Default for Counts {
 impl Counts {
     pub(crate) fn add(&mut self, other: &Self) {
         self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine += theirs);
-    }
-
-    pub(crate) fn get(&self, count: Count) -> u64 {
-        self.0[count as usize]
     }
 
     /// The names of what never was.

@@ -205,8 +205,23 @@ impl World {
         self.trace.violation.is_none()
     }
 
+    /// The instance that an event is for, if it stands still, and until when.
+    fn stands_still(&self, event: &Event) -> Option<Timestamp> {
+        let instance = match *event {
+            Event::Claim { instance, .. } | Event::Ends { instance, .. } | Event::InstanceTick { instance, .. } => {
+                instance
+            }
+            Event::Call { stream } | Event::StreamLost { stream, gateway: false } => self.streams[stream].instance,
+            _ => return None,
+        };
+        Some(self.instances[instance].still_until).filter(|&until| until > self.now)
+    }
+
     fn happen(&mut self, event: Event) {
         let now = self.now;
+        if let Some(until) = self.stands_still(&event) {
+            return self.schedule(until, event);
+        }
         match event {
             Event::Wake { client, run } => {
                 self.trace.note(now, "wake", [client as u64, run.into(), 0]);
@@ -216,7 +231,7 @@ impl World {
                 self.trace.note(now, "kept", [client as u64, run.into(), 0]);
                 self.kept(client, run);
             }
-            Event::Submit { client } if self.calm => drop(client),
+            Event::Submit { .. } | Event::Push { .. } if self.calm => {}
             Event::Submit { client } => {
                 self.submit(client);
                 let next = now + self.millis(20, 600);
@@ -256,10 +271,9 @@ impl World {
             }
             Event::Registered { gateway, run, link, epoch, in_time } => {
                 self.trace.note(now, "epoch", [link as u64, epoch.0, u64::from(in_time)]);
-                self.registered(gateway, run, link, epoch);
+                self.registered(gateway, run, link, epoch, in_time);
             }
             Event::Route { gateway, run, home, op } => self.route(gateway, run, &home, op),
-            Event::Push { device } if self.calm => drop(device),
             Event::Push { device } => {
                 self.push_to(device);
                 let next = now + self.millis(200, 2_000);
@@ -299,7 +313,8 @@ impl World {
     }
 
     fn start_gateway(&mut self, g: usize) {
-        self.gateways[g].start(g);
+        let is_silent = self.random.u32(0..3) == 0;
+        self.gateways[g].start(g, is_silent);
         let run = self.gateways[g].run;
         self.schedule(self.now, Event::Tick { gateway: g, run });
     }
@@ -348,6 +363,9 @@ impl World {
         }
         for gateway in &mut self.gateways {
             gateway.sheds_until = self.now;
+        }
+        for instance in &mut self.instances {
+            instance.still_until = self.now;
         }
         let (limit, most) = (self.now + SETTLES_WITHIN, self.trace.step + MOST_STEPS);
         while !(0..CLIENTS).all(|client| self.is_settled(client)) {
