@@ -164,7 +164,8 @@ impl World {
     pub(crate) fn wake_client(&mut self, c: usize, run: u32) {
         let now = self.now;
         let client = &mut self.clients[c];
-        if client.run != run {
+        // A later one has been set, or an earlier one has gone off.
+        if client.run != run || client.armed != now {
             return;
         }
         client.armed = Timestamp::MAX;

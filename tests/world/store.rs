@@ -85,7 +85,7 @@ impl Store {
                 return Standing::Held;
             }
             Some(Record::Running { .. }) => {}
-            None if kept.bytes >= REPLY_BYTES => return Standing::Full,
+            None if kept.bytes >= REPLY_BYTES && id > oldest => return Standing::Full,
             None => {}
         }
         kept.records.insert(id, Record::Running { payload, owner, until: now + LEASE });
