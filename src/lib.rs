@@ -20,8 +20,9 @@
 //! | `http` | `layer::http` | the same for HTTP and gRPC, servers and clients |
 //! | `wire` | `wire`, `pb` | the frames between clients and gateways |
 //! | `client` | `client` | apps |
-//! | `service` | `service` | logic services, and the echo service made with it |
-//! | `gateway` | `trace`, `ticket`, `policy`, `registry`, `gateway`, `admin` | the gateway as a library |
+//! | `service` | `registry`, `service` | logic services, and the echo service made with it |
+//! | `redis` | `registry::redis`, `service::redis` | routes of a fleet and windows of several instances in Redis |
+//! | `gateway` | `trace`, `ticket`, `policy`, `gateway`, `admin` | the gateway as a library |
 //! | `cli` | `sim`, `load`, `cli` | the program `dagor` |
 
 #[cfg(feature = "gateway")]
@@ -43,7 +44,7 @@ pub mod mac;
 pub mod pb;
 #[cfg(feature = "gateway")]
 pub mod policy;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "service")]
 pub mod registry;
 pub mod request;
 #[cfg(feature = "service")]

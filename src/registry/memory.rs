@@ -3,11 +3,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    future::ready,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Answer, Home, Login, Registered, Registry, Route, TOMBSTONE};
+use super::{Answer, Held, Home, Login, Registered, Registry, Renewed, Restored, Route, TOMBSTONE};
 use crate::{clock::Timestamp, id::Epoch};
 
 /// Locks, so that a table that grows does not stop all workers.
@@ -25,6 +26,7 @@ const SWEEP: usize = 4;
 pub struct MemoryRegistry {
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
+    homes: Mutex<Vec<Arc<Home>>>,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +55,8 @@ struct Tombstone {
 impl MemoryRegistry {
     /// Knows nobody.
     pub fn new() -> Self {
-        Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { hasher: RandomState::new(), shards, homes: Mutex::default() }
     }
 
     /// The shard of a user, rid of some of its lapsed tombstones.
@@ -62,6 +65,10 @@ impl MemoryRegistry {
         let mut shard = self.shards[index].lock().unwrap_or_else(PoisonError::into_inner);
         shard.sweep(now);
         shard
+    }
+
+    fn living(&self) -> MutexGuard<'_, Vec<Arc<Home>>> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,6 +89,31 @@ impl Registry for MemoryRegistry {
 
     fn lookup<'a>(&'a self, user: &'a str, now: Timestamp) -> Answer<'a, Vec<Route>> {
         Box::pin(async move { Ok(self.shard(user, now).lookup(user)) })
+    }
+
+    fn restore<'a>(&'a self, held: Held<'a>, now: Timestamp) -> Answer<'a, Restored> {
+        Box::pin(async move { Ok(self.shard(held.user, now).restore(held)) })
+    }
+
+    /// The lease of this process lasts as long as its memory.
+    fn renew<'a>(&'a self, home: &'a Arc<Home>, _: Timestamp) -> Answer<'a, Renewed> {
+        let mut living = self.living();
+        if !living.contains(home) {
+            living.push(home.clone());
+        }
+        Box::pin(ready(Ok(Renewed::Kept)))
+    }
+
+    fn release<'a>(&'a self, home: &'a Arc<Home>) -> Answer<'a, ()> {
+        self.living().retain(|living| living != home);
+        for shard in &self.shards {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).forget_home(home);
+        }
+        Box::pin(ready(Ok(())))
+    }
+
+    fn homes(&self, _: Timestamp) -> Answer<'_, Vec<Arc<Home>>> {
+        Box::pin(ready(Ok(self.living().clone())))
     }
 }
 
@@ -116,6 +148,33 @@ impl Shard {
 
     fn lookup(&self, user: &str) -> Vec<Route> {
         self.users.get(user).into_iter().flatten().filter_map(Device::route).collect()
+    }
+
+    fn restore(&mut self, held: Held<'_>) -> Restored {
+        let devices = self.users.entry(held.user.into()).or_insert_with(|| Vec::with_capacity(1));
+        let Some(device) = devices.iter_mut().find(|device| &*device.name == held.device) else {
+            devices.push(Device { name: held.device.into(), epoch: held.epoch, home: Some(held.home.clone()) });
+            return Restored::Written { previous: None };
+        };
+        let is_here = device.home.as_ref().is_some_and(|home| home.incarnation == held.home.incarnation);
+        if is_here && device.epoch >= held.epoch {
+            return Restored::Written { previous: None };
+        }
+        if device.epoch >= held.epoch {
+            return Restored::Newer;
+        }
+        let previous = device.route().filter(|_| !is_here);
+        device.epoch = held.epoch;
+        device.home = Some(held.home.clone());
+        Restored::Written { previous }
+    }
+
+    /// A home comes back under no name; that its routes leave no tombstones harms nobody.
+    fn forget_home(&mut self, home: &Arc<Home>) {
+        self.users.retain(|_, devices| {
+            devices.retain(|device| device.home.as_ref() != Some(home));
+            !devices.is_empty()
+        });
     }
 
     /// Takes away a few tombstones that have lapsed.
