@@ -162,7 +162,7 @@ async fn whoever_makes_up_devices_does_not_fill_the_memory() {
         let login = Login { user: "ann", device: &device, home: &home, asked: Epoch(number) };
         let epoch = registry.register(login, NOW).await.unwrap().epoch;
         if number % 2 == 0 {
-            assert!(registry.unregister("ann", &device, epoch, NOW).await.unwrap());
+            assert!(registry.unregister(Held { user: "ann", device: &device, home: &home, epoch }, NOW).await.unwrap());
         }
     }
     let routes = registry.lookup("ann", NOW).await.unwrap();
@@ -179,8 +179,9 @@ async fn what_is_deleted_ends_by_itself() {
     let left = || redis.tell("PTTL dagor:route:{user:ann}")[1..].parse::<u64>().unwrap();
     let phone = registry.register(login("phone"), NOW).await.unwrap().epoch;
     let watch = registry.register(login("watch"), NOW).await.unwrap().epoch;
-    assert!(registry.unregister("ann", "phone", phone, NOW).await.unwrap());
+    let held = |device, epoch| Held { user: "ann", device, home: &home, epoch };
+    assert!(registry.unregister(held("phone", phone), NOW).await.unwrap());
     assert!(left() > 80_000_000, "the watch is connected");
-    assert!(registry.unregister("ann", "watch", watch, NOW).await.unwrap());
+    assert!(registry.unregister(held("watch", watch), NOW).await.unwrap());
     assert!((50_000..=60_000).contains(&left()), "a tombstone outlives its route by a minute");
 }

@@ -97,8 +97,6 @@ struct Session {
     pushes: u64,
     pong_due: bool,
     ticket_due: Timestamp,
-    /// The registry has granted its epoch.
-    has_route: bool,
     audit: Audit,
 }
 
@@ -159,7 +157,6 @@ impl Gateway {
             pushes: 0,
             pong_due: false,
             ticket_due: now + Duration::from_secs(20),
-            has_route: false,
             audit: Audit::default(),
         };
         self.sessions.insert(link, session);
@@ -213,9 +210,7 @@ impl World {
         if let Some(connection) = session.connection {
             connection.shut(&gateway.budget);
             gateway.roster.remove(&connection);
-            if session.has_route {
-                self.unregister(g, device(connection.device()), connection.epoch);
-            }
+            self.unregister(g, device(connection.device()), connection.epoch);
         }
         self.links[link].up.broken = true;
         self.links[link].open = false;
@@ -360,7 +355,7 @@ impl World {
     }
 
     /// The registry has granted an epoch, or the gateway has waited long enough for it.
-    pub(crate) fn registered(&mut self, g: usize, run: u32, link: usize, epoch: Epoch, granted: bool) {
+    pub(crate) fn registered(&mut self, g: usize, run: u32, link: usize, epoch: Epoch) {
         let unix_ms = self.unix_millis(self.gateways[g].skew);
         let gateway = &mut self.gateways[g];
         if gateway.run != run {
@@ -385,7 +380,6 @@ impl World {
         match entered {
             Ok(()) => {
                 session.connection = Some(connection.clone());
-                session.has_route = granted;
                 if hello.oldest_unsettled > 0 {
                     session.settlement.get_or_insert_default().raise(MessageId(hello.oldest_unsettled));
                 }
@@ -407,9 +401,7 @@ impl World {
                 }
                 self.end(link, false);
                 self.links[link].up.broken = true;
-                if granted {
-                    self.unregister(g, device(connection.device()), epoch);
-                }
+                self.unregister(g, device(connection.device()), epoch);
                 return;
             }
         }

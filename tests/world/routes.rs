@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use dagor::{
     clock::Timestamp,
     id::{Epoch, Incarnation},
-    registry::{Home, Login, MemoryRegistry, Registered, Registry, Route},
+    registry::{Held, Home, Login, MemoryRegistry, Registered, Registry, Route},
 };
 use futures_util::FutureExt as _;
 
@@ -76,9 +76,10 @@ impl Routes {
         self.registries[USERS[device]].register(login, now).now_or_never()?.ok()
     }
 
-    fn unregister(&mut self, device: usize, epoch: Epoch, now: Timestamp) -> bool {
+    fn unregister(&mut self, device: usize, home: &Arc<Home>, epoch: Epoch, now: Timestamp) -> bool {
         let name = name(device);
-        let deleted = self.registries[USERS[device]].unregister(USERS[device], &name, epoch, now).now_or_never();
+        let held = Held { user: USERS[device], device: &name, home, epoch };
+        let deleted = self.registries[USERS[device]].unregister(held, now).now_or_never();
         deleted.and_then(Result::ok).unwrap_or(false)
     }
 }
@@ -115,7 +116,7 @@ impl World {
         }
         match op {
             Op::Register { device, asked, link } => self.register(g, run, home, device, asked, link),
-            Op::Unregister { device, epoch } => self.take_back(device, epoch, home.incarnation),
+            Op::Unregister { device, epoch } => self.take_back(device, epoch, home),
             Op::Renew => {
                 self.routes.leases.insert(home.incarnation, self.now + ROUTE_LEASE);
             }
@@ -137,15 +138,17 @@ impl World {
     }
 
     /// A close arrives, however old it is.
-    fn take_back(&mut self, device: usize, epoch: Epoch, by: Incarnation) {
-        let held = self.routes.lookup(device, self.now).map(|route| route.epoch);
-        let epoch = if self.bug == Some(Bug::UnfencedDelete) { held.unwrap_or(epoch) } else { epoch };
-        self.trace.note(self.now, "unregistered", [device as u64, epoch.0, by.0]);
-        if self.routes.unregister(device, epoch, self.now) {
+    fn take_back(&mut self, device: usize, epoch: Epoch, by: &Arc<Home>) {
+        let now = self.now;
+        let unfenced = self.routes.lookup(device, now).filter(|_| self.bug == Some(Bug::UnfencedDelete));
+        let (home, told) = unfenced.map_or((Arc::clone(by), epoch), |route| (route.home, route.epoch));
+        self.trace.note(now, "unregistered", [device as u64, epoch.0, by.incarnation.0]);
+        if self.routes.unregister(device, &home, told, now) {
             let expected = self.routes.expected[device].take();
-            if expected != Some((epoch, by)) {
+            if expected != Some((epoch, by.incarnation)) {
                 self.trace.violated(format!(
-                    "the close of a connection at incarnation {by} took away the route of {expected:?}"
+                    "the close of connection {epoch} at incarnation {} took away the route of {expected:?}",
+                    by.incarnation
                 ));
             }
         }

@@ -271,7 +271,7 @@ impl World {
             }
             Event::Registered { gateway, run, link, epoch, in_time } => {
                 self.trace.note(now, "epoch", [link as u64, epoch.0, u64::from(in_time)]);
-                self.registered(gateway, run, link, epoch, in_time);
+                self.registered(gateway, run, link, epoch);
             }
             Event::Route { gateway, run, home, op } => self.route(gateway, run, &home, op),
             Event::Push { device } => {
