@@ -9,16 +9,20 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Gateway,
-    connection::{Connection, PushLimits, PushRefused},
-    roster::SHARDS,
+    connection::{Connection, Ending, PushLimits, PushRefused},
+    roster::{Member, SHARDS},
 };
 use crate::{
-    id::BusinessCode,
+    id::{BusinessCode, Epoch},
     pb::{
         client,
-        service::{PushMessage, PushOutcome, PushResult, PushResults, Pushes, gateway_server, push_message::Target},
+        service::{
+            CloseRequest, CloseResponse, PushMessage, PushOutcome, PushResult, PushResults, Pushes, Superseded,
+            gateway_server, push_message::Target,
+        },
     },
     policy::table::Policy,
+    wire::Reason,
 };
 
 /// The most pushes in one batch.
@@ -72,10 +76,30 @@ impl PushService {
             },
         };
         match target {
-            Target::User(user) => delivery.to_user(&user, &push.device),
+            Target::User(user) => {
+                let result = delivery.to_user(&user, &push.device);
+                if result.outcome == PushOutcome::NotConnected as i32 && push.route_epoch != 0 {
+                    self.gateway.routes.doubt(user, push.device, Epoch(push.route_epoch), self.gateway.clock.now());
+                }
+                result
+            }
             Target::Everyone(_) => delivery.to_everyone().await,
         }
     }
+}
+
+/// Closes what a later login elsewhere has taken the place of. The same outbox is the same client; any other one must not
+/// fight for the place.
+fn close(gateway: &Gateway, superseded: &Superseded) -> bool {
+    let Some(connection) = gateway.roster.get(&superseded.user, &superseded.device) else { return false };
+    if connection.epoch() > Epoch(superseded.through_epoch) {
+        return false;
+    }
+    connection.end(match connection.outbox.0 == superseded.outbox {
+        true => Ending::Close(Reason::Superseded),
+        false => Ending::Kick(Reason::Replaced),
+    });
+    true
 }
 
 const fn invalid() -> PushResult {
@@ -161,6 +185,15 @@ impl gateway_server::Gateway for PushService {
             async move { service.batch(batch?).await }
         });
         Ok(Response::new(Box::pin(results)))
+    }
+
+    async fn close(&self, request: Request<CloseRequest>) -> Result<Response<CloseResponse>, Status> {
+        let superseded = request.into_inner().superseded;
+        if superseded.len() > MAX_BATCH {
+            return Err(Status::invalid_argument(format!("at most {MAX_BATCH} are closed at once")));
+        }
+        let closed = superseded.iter().filter(|superseded| close(&self.gateway, superseded)).count();
+        Ok(Response::new(CloseResponse { closed: u32::try_from(closed).unwrap_or(u32::MAX) }))
     }
 }
 
