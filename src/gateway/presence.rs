@@ -10,6 +10,7 @@ use super::{
     greet::{Greeting, Rejection},
     login::{self, Identity},
     roster::{Inserted, Member},
+    routes,
 };
 use crate::{
     clock::{Timestamp, unix_millis},
@@ -84,7 +85,7 @@ impl Presence {
     pub fn enter(&self) -> Result<(), Rejection> {
         let inserted = self.gateway.roster.insert(self.connection.clone());
         // Not before it is where it will be looked for.
-        self.gateway.routes.check(&self.connection);
+        routes::entered(&self.gateway, &self.connection);
         match inserted {
             Inserted::New => Ok(()),
             Inserted::Replaced(previous) | Inserted::Evicted(previous) => {

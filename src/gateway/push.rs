@@ -9,20 +9,20 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Gateway,
-    connection::{Connection, Ending, PushLimits, PushRefused},
-    roster::{Member, SHARDS},
+    connection::{Connection, PushLimits, PushRefused},
+    roster::SHARDS,
+    routes,
 };
 use crate::{
     id::{BusinessCode, Epoch},
     pb::{
         client,
         service::{
-            CloseRequest, CloseResponse, PushMessage, PushOutcome, PushResult, PushResults, Pushes, Superseded,
-            gateway_server, push_message::Target,
+            CloseRequest, CloseResponse, PushMessage, PushOutcome, PushResult, PushResults, Pushes, gateway_server,
+            push_message::Target,
         },
     },
     policy::table::Policy,
-    wire::Reason,
 };
 
 /// The most pushes in one batch.
@@ -86,20 +86,6 @@ impl PushService {
             Target::Everyone(_) => delivery.to_everyone().await,
         }
     }
-}
-
-/// Closes what a later login elsewhere has taken the place of. The same outbox is the same client; any other one must not
-/// fight for the place.
-fn close(gateway: &Gateway, superseded: &Superseded) -> bool {
-    let Some(connection) = gateway.roster.get(&superseded.user, &superseded.device) else { return false };
-    if connection.epoch() > Epoch(superseded.through_epoch) {
-        return false;
-    }
-    connection.end(match connection.outbox.0 == superseded.outbox {
-        true => Ending::Close(Reason::Superseded),
-        false => Ending::Kick(Reason::Replaced),
-    });
-    true
 }
 
 const fn invalid() -> PushResult {
@@ -192,7 +178,8 @@ impl gateway_server::Gateway for PushService {
         if superseded.len() > MAX_BATCH {
             return Err(Status::invalid_argument(format!("at most {MAX_BATCH} are closed at once")));
         }
-        let closed = superseded.iter().filter(|superseded| close(&self.gateway, superseded)).count();
+        let closed = superseded.into_iter().map(|superseded| routes::close(&self.gateway, superseded));
+        let closed = closed.filter(|&was_there| was_there).count();
         Ok(Response::new(CloseResponse { closed: u32::try_from(closed).unwrap_or(u32::MAX) }))
     }
 }

@@ -7,6 +7,7 @@
 //! closed. Beside that, all routes are written again now and then, a shard at a time, because a registry keeps none for
 //! ever.
 
+mod early;
 mod peers;
 mod restore;
 mod waiting;
@@ -19,13 +20,18 @@ use std::{
     time::Duration,
 };
 
-use self::{peers::Peers, waiting::Waiting};
-use super::{Gateway, connection::Connection, roster::Member};
+use self::{early::Early, peers::Peers, waiting::Waiting};
+use super::{
+    Gateway,
+    connection::{Connection, Ending},
+    roster::Member,
+};
 use crate::{
     clock::Timestamp,
     id::{Epoch, OutboxId},
     pb::service::Superseded,
     registry::{Home, RENEW_EVERY, Renewed, Route},
+    wire::Reason,
 };
 
 /// How soon a renewal that failed is tried again.
@@ -48,6 +54,7 @@ pub struct Routes {
     away: AtomicBool,
     doubts: Waiting<Doubt>,
     peers: Peers,
+    early: Early,
     restored: AtomicU64,
     outdated: AtomicU64,
 }
@@ -85,6 +92,7 @@ impl Default for Routes {
             away: AtomicBool::new(false),
             doubts: Waiting::new(MOST_DOUBTS),
             peers: Peers::default(),
+            early: Early::default(),
             restored: AtomicU64::new(0),
             outdated: AtomicU64::new(0),
         }
@@ -98,7 +106,7 @@ impl Routes {
     }
 
     /// Has the route of a connection in the roster written, if that was not done.
-    pub fn check(&self, connection: &Connection) {
+    fn check(&self, connection: &Connection) {
         if connection.routed_in() != self.life() {
             self.behind.store(true, Ordering::Release);
         }
@@ -141,6 +149,38 @@ impl Routes {
         let next = self.life().checked_add(1).unwrap_or(1);
         self.life.store(next, Ordering::Release);
         self.behind.store(true, Ordering::Release);
+    }
+}
+
+/// Closes what a later login at another gateway has taken the place of, and says whether it was there.
+pub(super) fn close(gateway: &Gateway, superseded: Superseded) -> bool {
+    match gateway.roster.get(&superseded.user, &superseded.device) {
+        Some(connection) if connection.epoch().0 <= superseded.through_epoch => {
+            connection.end(ending(&connection, &superseded));
+            true
+        }
+        Some(_) => false,
+        None => {
+            gateway.routes.early.remember(superseded, gateway.clock.now());
+            false
+        }
+    }
+}
+
+/// The last step of a login into the roster: has its route written if that was not done, and closes it if its successor
+/// was faster.
+pub(super) fn entered(gateway: &Gateway, connection: &Connection) {
+    gateway.routes.check(connection);
+    if let Some(superseded) = gateway.routes.early.find(connection, gateway.clock.now()) {
+        connection.end(ending(connection, &superseded));
+    }
+}
+
+/// The same outbox is the same client; any other one must not fight for the place.
+fn ending(connection: &Connection, superseded: &Superseded) -> Ending {
+    match connection.outbox.0 == superseded.outbox {
+        true => Ending::Close(Reason::Superseded),
+        false => Ending::Kick(Reason::Replaced),
     }
 }
 
