@@ -63,8 +63,13 @@ impl Bench<'_> {
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() {
     let redis = Redis::start();
-    let settings =
-        RedisSettings { nodes: vec![redis.url()], timeout: Duration::from_secs(10), ..RedisSettings::default() };
+    // Nobody renews the leases meanwhile.
+    let settings = RedisSettings {
+        nodes: vec![redis.url()],
+        timeout: Duration::from_secs(10),
+        lease: Duration::from_secs(3600),
+        ..RedisSettings::default()
+    };
     let registry = &RedisRegistry::open(settings).unwrap();
     let home = |number| {
         let gateway = format!("gateway-{number}");
