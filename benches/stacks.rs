@@ -187,6 +187,7 @@ fn worker() -> Arc<Worker> {
         policy: PolicySource::BuiltInDefault,
         priority_key: [7; 16],
         sample: None,
+        routes: dagor::gateway::RouteStore::Memory,
     };
     let home = Home { gateway: "bench".into(), incarnation: Incarnation(1), address: String::new() };
     let store = config.policy.open(unix_millis()).unwrap();

@@ -44,11 +44,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("admin", &["admission", "gateway", "policy", "ticket", "wire"]),
+    ("admin", &["admission", "gateway", "policy", "registry", "ticket", "wire"]),
     ("client", &["clock", "id", "pb", "wire"]),
     ("sim", &["admission", "clock", "id", "policy", "trace"]),
     ("load", &["clock", "id", "pb", "trace", "wire"]),
-    ("cli", &["client", "clock", "gateway", "id", "load", "policy", "service", "sim"]),
+    ("cli", &["client", "clock", "gateway", "id", "load", "policy", "registry", "service", "sim"]),
 ];
 
 /// What would make a decision depend on more than its arguments.

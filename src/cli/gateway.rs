@@ -4,9 +4,9 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, at_least_one, listen::loopback_only, stop};
+use super::{Error, at_least_one, gateway_file, listen::loopback_only, stop};
 use crate::{
-    gateway::{self, Addresses, GatewayConfig, PolicySource, Running, StartError, sample::SampleLog},
+    gateway::{self, Addresses, GatewayConfig, PolicySource, RouteStore, Running, StartError, sample::SampleLog},
     policy::ServiceAddresses,
 };
 
@@ -20,6 +20,11 @@ use crate::{
   dagor gateway --service main=127.0.0.1:7403 \\
                 --sample-log today.csv --sample 1/100             one request in 100 in a file, to be replayed
   dagor gateway --service main=127.0.0.1:7403 --workers 1         on one core
+  dagor gateway --service main=127.0.0.1:7403 --config fleet.toml with others, which find each other's clients
+
+The configuration file says what gateways of a fleet share:
+  [routes]
+  redis = \"redis://127.0.0.1:6379\"    # or several nodes of a Redis Cluster; without it routes are kept in memory
 
 The policy file is watched: a change takes effect without a restart, and a faulty one changes nothing.")]
 pub struct Args {
@@ -29,6 +34,9 @@ pub struct Args {
     /// The policy file [default: one business per priority, built in].
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// The configuration file, with what gateways of a fleet share.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The name in Welcome, logs and metrics.
     #[arg(long, default_value = "gateway", value_name = "NAME")]
     name: String,
@@ -76,6 +84,7 @@ impl Listen {
             services,
             policy,
             priority_key: random_key()?,
+            routes: RouteStore::Memory,
             sample: self.sample_log.clone().map(|file| SampleLog { file, one_in: self.sample }),
         })
     }
@@ -108,7 +117,10 @@ fn parse_service(text: &str) -> Result<ServiceAddresses, String> {
 /// If an address cannot be used or the policy is faulty.
 pub fn run(args: Args) -> Result<(), Error> {
     let policy = args.policy.map_or(PolicySource::BuiltInDefault, PolicySource::File);
-    let config = args.listen.config(&args.name, args.service, policy)?;
+    let mut config = args.listen.config(&args.name, args.service, policy)?;
+    if let Some(file) = &args.config {
+        config.routes = gateway_file::read(file)?.routes()?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(Error::failed)?.block_on(async { run_gateway(config, stop::on_signal()?, |_| String::new()).await })
 }
@@ -141,6 +153,7 @@ fn not_started(error: StartError) -> Error {
             .hint("is another gateway running? choose other addresses with --listen, --admin and --push"),
         StartError::Sample { .. } => Error::from_chain(&error).hint("give --sample-log a file that can be written"),
         StartError::Tickets(_) => Error::from_chain(&error).hint("the policy's [tickets] keys_file names the file"),
+        StartError::Routes(_) => Error::from_chain(&error).hint("look at [routes] of the configuration file"),
         StartError::Worker(_) => Error::from_chain(&error),
     }
 }

@@ -9,11 +9,13 @@ pub mod client;
 pub mod echo;
 pub mod error;
 pub mod gateway;
+mod gateway_file;
 mod listen;
 pub mod load;
 mod logging;
 mod page;
 pub mod policy;
+pub mod route;
 pub mod serve;
 pub mod simulate;
 mod stop;
@@ -57,6 +59,7 @@ enum Command {
     Echo(echo::Args),
     Load(load::Args),
     Policy(policy::Args),
+    Route(route::Args),
     Simulate(simulate::Args),
 }
 
@@ -69,6 +72,7 @@ impl Command {
             Self::Echo(args) => echo::run(args),
             Self::Load(args) => load::run(args),
             Self::Policy(args) => policy::run(args),
+            Self::Route(args) => route::run(args),
             Self::Simulate(args) => simulate::run(args),
         }
     }

@@ -272,7 +272,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        gateway::{GatewayConfig, PolicySource},
+        gateway::{GatewayConfig, PolicySource, RouteStore},
         id::Incarnation,
         policy::{self, table::Balance},
         registry::{Home, MemoryRegistry},
@@ -291,6 +291,7 @@ mod tests {
             policy: PolicySource::BuiltInDefault,
             priority_key: [0; 16],
             sample: None,
+            routes: RouteStore::Memory,
         };
         let store = config.policy.open(0).unwrap();
         let home = Home { gateway: config.name.clone(), incarnation: Incarnation(1), address: String::new() };
