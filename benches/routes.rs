@@ -105,7 +105,8 @@ async fn main() {
         .await;
     bench
         .each("unregister", |user| async move {
-            assert!(registry.unregister(&user, "phone", Epoch(1_700_000_000_003), NOW).await.unwrap());
+            let held = Held { user: &user, device: "phone", home: other, epoch: Epoch(1_700_000_000_003) };
+            assert!(registry.unregister(held, NOW).await.unwrap());
         })
         .await;
     println!("           {:.0} bytes of Redis per tombstone", (memory() - before) / USERS as f64);

@@ -83,8 +83,8 @@ impl Registry for MemoryRegistry {
         Box::pin(async move { Ok(self.shard(login.user, now).register(login)) })
     }
 
-    fn unregister<'a>(&'a self, user: &'a str, device: &'a str, epoch: Epoch, now: Timestamp) -> Answer<'a, bool> {
-        Box::pin(async move { Ok(self.shard(user, now).unregister(user, device, epoch, now + TOMBSTONE)) })
+    fn unregister<'a>(&'a self, held: Held<'a>, now: Timestamp) -> Answer<'a, bool> {
+        Box::pin(async move { Ok(self.shard(held.user, now).unregister(held, now + TOMBSTONE)) })
     }
 
     fn lookup<'a>(&'a self, user: &'a str, now: Timestamp) -> Answer<'a, Vec<Route>> {
@@ -132,14 +132,15 @@ impl Shard {
         Registered { epoch: device.epoch, previous }
     }
 
-    fn unregister(&mut self, user: &str, device: &str, epoch: Epoch, lapses: Timestamp) -> bool {
-        let mut devices = self.users.get_mut(user).into_iter().flatten();
-        let Some(held) = devices.find(|held| &*held.name == device && held.epoch == epoch && held.home.is_some())
-        else {
-            return false;
+    fn unregister(&mut self, held: Held<'_>, lapses: Timestamp) -> bool {
+        let Held { user, device, home, epoch } = held;
+        let is_it = |device: &&mut Device| {
+            device.epoch == epoch && device.home.as_ref().is_some_and(|held| held.incarnation == home.incarnation)
         };
-        held.home = None;
-        self.tombstones.push_back(Tombstone { user: user.into(), device: held.name.clone(), epoch, lapses });
+        let mut devices = self.users.get_mut(user).into_iter().flatten();
+        let Some(device) = devices.find(|held| &*held.name == device).filter(is_it) else { return false };
+        device.home = None;
+        self.tombstones.push_back(Tombstone { user: user.into(), device: device.name.clone(), epoch, lapses });
         if self.tombstones.len() > MAX_TOMBSTONES {
             self.forget_oldest();
         }
@@ -225,7 +226,8 @@ mod tests {
     }
 
     fn unregister(registry: &MemoryRegistry, user: &str, epoch: Epoch, now: Timestamp) -> bool {
-        registry.shard(user, now).unregister(user, "phone", epoch, now + TOMBSTONE)
+        let held = Held { user, device: "phone", home: &home("g1"), epoch };
+        registry.shard(user, now).unregister(held, now + TOMBSTONE)
     }
 
     fn remembered(registry: &MemoryRegistry) -> (usize, usize) {
@@ -280,7 +282,8 @@ mod tests {
             let mut shard = registry.shards[0].lock().unwrap();
             let epoch =
                 shard.register(Login { user: &user, device: "phone", home: &home("g1"), asked: Epoch(0) }).epoch;
-            assert!(shard.unregister(&user, "phone", epoch, Timestamp::MAX));
+            let held = Held { user: &user, device: "phone", home: &home("g1"), epoch };
+            assert!(shard.unregister(held, Timestamp::MAX));
         }
         assert_eq!(remembered(&registry), (MAX_TOMBSTONES, MAX_TOMBSTONES));
     }

@@ -134,9 +134,12 @@ pub trait Registry: Send + Sync {
     /// Writes the route of a login and grants its epoch: `max(stored, asked) + 1`.
     fn register<'a>(&'a self, login: Login<'a>, now: Timestamp) -> Answer<'a, Registered>;
 
-    /// Deletes the route if it is still the one of this epoch, and says whether it was. The epoch is remembered for
-    /// [`TOMBSTONE`].
-    fn unregister<'a>(&'a self, user: &'a str, device: &'a str, epoch: Epoch, now: Timestamp) -> Answer<'a, bool>;
+    /// Deletes the route if it is still the one of this epoch and home, and says whether it was. The epoch is remembered
+    /// for [`TOMBSTONE`].
+    ///
+    /// The epoch alone would not do: a home that could not ask, or that asked before the registry lost its data, may have
+    /// one that was granted elsewhere since.
+    fn unregister<'a>(&'a self, held: Held<'a>, now: Timestamp) -> Answer<'a, bool>;
 
     /// The routes of all devices of a user whose homes live, in no particular order.
     fn lookup<'a>(&'a self, user: &'a str, now: Timestamp) -> Answer<'a, Vec<Route>>;

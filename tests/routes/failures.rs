@@ -162,7 +162,7 @@ async fn whoever_makes_up_devices_does_not_fill_the_memory() {
         let login = Login { user: "ann", device: &device, home: &home, asked: Epoch(number) };
         let epoch = registry.register(login, NOW).await.unwrap().epoch;
         if number % 2 == 0 {
-            assert!(registry.unregister("ann", &device, epoch, NOW).await.unwrap());
+            assert!(registry.unregister(Held { user: "ann", device: &device, home: &home, epoch }, NOW).await.unwrap());
         }
     }
     let routes = registry.lookup("ann", NOW).await.unwrap();
@@ -179,9 +179,10 @@ async fn what_is_deleted_ends_by_itself() {
     let left = || redis.tell("PTTL dagor:route:{user:ann}")[1..].parse::<u64>().unwrap();
     let phone = registry.register(login("phone"), NOW).await.unwrap().epoch;
     let watch = registry.register(login("watch"), NOW).await.unwrap().epoch;
-    assert!(registry.unregister("ann", "phone", phone, NOW).await.unwrap());
+    let held = |device, epoch| Held { user: "ann", device, home: &home, epoch };
+    assert!(registry.unregister(held("phone", phone), NOW).await.unwrap());
     assert!(left() > 80_000_000, "the watch is connected");
-    assert!(registry.unregister("ann", "watch", watch, NOW).await.unwrap());
+    assert!(registry.unregister(held("watch", watch), NOW).await.unwrap());
     assert!((50_000..=60_000).contains(&left()), "a tombstone outlives its route by a minute");
 }
 
@@ -197,7 +198,8 @@ async fn what_waits_for_redis_is_bounded_and_the_rest_fails_at_once() {
     let logins: Vec<_> = users.iter().map(|user| registry.register(login(user), NOW)).collect();
     let logins = futures_util::future::join_all(logins).await;
     assert_eq!(logins.iter().filter(|login| login.is_ok()).count(), 16);
-    let deletions: Vec<_> = users.iter().map(|user| registry.unregister(user, "phone", Epoch(2), NOW)).collect();
+    let held = |user| Held { user, device: "phone", home: &home, epoch: Epoch(2) };
+    let deletions: Vec<_> = users.iter().map(|user| registry.unregister(held(user), NOW)).collect();
     let deletions = futures_util::future::join_all(deletions).await;
     assert_eq!(deletions.iter().filter(|deleted| matches!(deleted, Ok(true))).count(), 4);
     let busy: Vec<_> = registry.counts().into_iter().filter(|count| count.result == "busy").collect();

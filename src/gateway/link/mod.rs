@@ -25,7 +25,10 @@ use std::{
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-pub use self::pending::{Answer, Guard};
+pub use self::{
+    outcome::outcome,
+    pending::{Answer, Guard},
+};
 use self::{pending::CallKey, shared::Shared};
 use crate::{
     admission::{Cut, Passage, Value},

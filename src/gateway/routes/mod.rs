@@ -30,7 +30,7 @@ use crate::{
     clock::Timestamp,
     id::{Epoch, OutboxId},
     pb::service::Superseded,
-    registry::{Home, RENEW_EVERY, Renewed, Route},
+    registry::{Held, Home, RENEW_EVERY, Renewed, Route},
     wire::Reason,
 };
 
@@ -244,7 +244,8 @@ async fn settle_doubts(gateway: &Gateway) {
         let is_there = gateway.roster.get(&user, &device).is_some_and(|connection| connection.epoch() >= epoch);
         if !is_there {
             // If the registry does not answer, the next push comes here again.
-            let _ = gateway.registry.unregister(&user, &device, epoch, gateway.clock.now()).await;
+            let held = Held { user: &user, device: &device, home: &gateway.home, epoch };
+            let _ = gateway.registry.unregister(held, gateway.clock.now()).await;
         }
     }
 }

@@ -95,7 +95,7 @@ async fn write(gateway: &Gateway, connection: &Arc<Connection>) -> bool {
             }
             // It may have gone meanwhile, and its deletion may have come first.
             let is_there = gateway.roster.get(user, device).is_some_and(|there| there.epoch() == epoch);
-            is_there || gateway.registry.unregister(user, device, epoch, gateway.clock.now()).await.is_ok()
+            is_there || gateway.registry.unregister(held, gateway.clock.now()).await.is_ok()
         }
         Ok(Restored::Newer) => {
             connection.set_routed_in(life);

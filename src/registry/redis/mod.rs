@@ -164,25 +164,26 @@ impl Registry for RedisRegistry {
             drop(place);
             if let Err(Ok(Registered { epoch, .. })) = answer.send(registered) {
                 // It is on its way already.
-                drop(registry.unregister(&user, &device, epoch, now));
+                drop(registry.unregister(Held { user: &user, device: &device, home: &home, epoch }, now));
             }
         });
         Box::pin(async move { Ok(answered.await.unwrap_or(Err(Fault::Ended))?) })
     }
 
     /// Goes on if nobody waits for it.
-    fn unregister<'a>(&'a self, user: &'a str, device: &'a str, epoch: Epoch, now: Timestamp) -> Answer<'a, bool> {
+    fn unregister<'a>(&'a self, held: Held<'a>, now: Timestamp) -> Answer<'a, bool> {
         let Ok(waits) = self.deletions.clone().try_acquire_owned() else {
             self.inner.bounds.count_busy(Call::Unregister);
             return Box::pin(ready(Err(Fault::Busy.into())));
         };
-        let (inner, user, device) = (self.inner.clone(), user.to_owned(), device.to_owned());
+        let (inner, user, device) = (self.inner.clone(), held.user.to_owned(), held.device.to_owned());
+        let (home, epoch) = (held.home.clone(), held.epoch);
         let (answer, answered) = oneshot::channel();
         self.runtime.spawn(async move {
             let _waits = waits;
             let Ok(_place) = inner.deleting.acquire().await else { return };
             let deleted = match inner.bounds.check_rest(Call::Unregister, now) {
-                Ok(()) => inner.unregister(&user, &device, epoch, now).await,
+                Ok(()) => inner.unregister(Held { user: &user, device: &device, home: &home, epoch }, now).await,
                 Err(fault) => Err(fault),
             };
             // Nobody need be there any more.
@@ -258,9 +259,10 @@ impl Inner {
         Ok(Registered { epoch, previous })
     }
 
-    async fn unregister(&self, user: &str, device: &str, epoch: Epoch, now: Timestamp) -> Result<bool, Fault> {
-        let mut script = self.unregister.key(self.user_key(user));
-        script.arg(device).arg(number(epoch.0)).arg(TOMBSTONE.as_secs());
+    async fn unregister(&self, held: Held<'_>, now: Timestamp) -> Result<bool, Fault> {
+        let mut script = self.unregister.key(self.user_key(held.user));
+        script.arg(held.device).arg(number(held.epoch.0)).arg(number(held.home.incarnation.0));
+        script.arg(TOMBSTONE.as_secs());
         let mut link = self.link.clone();
         let asked = async { Ok(script.invoke_async::<u8>(&mut link).await? == 1) };
         self.bounds.answer(Call::Unregister, now, asked).await

@@ -1,9 +1,8 @@
--- Deletes the route of this epoch, but not one of another epoch. Answers whether it was there. `register.lua` says what a
--- user looks like.
-local user, device, epoch, tombstone = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
+-- Deletes the route of this epoch and incarnation, but no other one. Answers whether it was there. `register.lua` says what
+-- a user looks like.
+local user, device, epoch, incarnation, tombstone = KEYS[1], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
-local held = redis.call('HGET', user, device)
-if not held or #held ~= 16 or string.sub(held, 1, 8) ~= epoch then return 0 end
+if redis.call('HGET', user, device) ~= epoch .. incarnation then return 0 end
 local now = tonumber(redis.call('TIME')[1])
 redis.call('HSET', user, device, epoch .. struct.pack('>I4', now + tombstone))
 

@@ -70,6 +70,17 @@ pub enum StoreFault {
     IdTooLarge,
 }
 
+impl StoreFault {
+    /// Whether it may be gone with the next try: Redis is away or slow, and has not said no.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::TimedOut(_) => true,
+            Self::Redis(error) => error.is_io_error() || error.is_timeout() || error.is_connection_refusal(),
+            Self::Unexpected(_) | Self::IdTooLarge => false,
+        }
+    }
+}
+
 impl From<StoreFault> for StoreError {
     fn from(fault: StoreFault) -> Self {
         Self(Box::new(fault))
