@@ -99,24 +99,29 @@ pub fn enter(roster: &Roster<Arc<Connection>>, connection: &Arc<Connection>) -> 
     match roster.insert(connection.clone()) {
         Inserted::New => Ok(()),
         Inserted::Replaced(previous) | Inserted::Evicted(previous) => {
-            previous.end(match newer(connection, &previous) {
-                Reason::Superseded => Ending::Close(Reason::Superseded),
-                reason => Ending::Kick(reason),
-            });
+            previous.end(ending_of(&previous, connection.outbox));
             Ok(())
         }
         Inserted::Outdated(connection) => {
             let held = roster.get(connection.user(), connection.device());
-            let reason = held.map_or(Reason::Superseded, |held| newer(&held, &connection));
+            let reason = held.map_or(Reason::Superseded, |held| replaced_by(&connection, held.outbox));
             Err(Rejection::Login { reason, detail: "a newer login is here" })
         }
     }
 }
 
+/// How a connection ends whose device has logged in again, with this outbox.
+pub fn ending_of(older: &Connection, outbox: OutboxId) -> Ending {
+    match replaced_by(older, outbox) {
+        Reason::Superseded => Ending::Close(Reason::Superseded),
+        reason => Ending::Kick(reason),
+    }
+}
+
 /// What the older one of two connections is told. The same outbox is the same client, come back before its old link
 /// was found dead: whatever it has under way goes on. Any other one must not fight for the place.
-fn newer(one: &Connection, other: &Connection) -> Reason {
-    if one.outbox == other.outbox { Reason::Superseded } else { Reason::Replaced }
+fn replaced_by(older: &Connection, outbox: OutboxId) -> Reason {
+    if older.outbox == outbox { Reason::Superseded } else { Reason::Replaced }
 }
 
 impl Drop for Presence {

@@ -21,17 +21,12 @@ use std::{
 };
 
 use self::{early::Early, peers::Peers, waiting::Waiting};
-use super::{
-    Gateway,
-    connection::{Connection, Ending},
-    roster::Member,
-};
+use super::{Gateway, connection::Connection, presence::ending_of, roster::Member};
 use crate::{
     clock::Timestamp,
     id::{Epoch, OutboxId},
     pb::service::Superseded,
     registry::{Held, Home, RENEW_EVERY, Renewed, Route},
-    wire::Reason,
 };
 
 /// How soon a renewal that failed is tried again.
@@ -156,7 +151,7 @@ impl Routes {
 pub(super) fn close(gateway: &Gateway, superseded: Superseded) -> bool {
     match gateway.roster.get(&superseded.user, &superseded.device) {
         Some(connection) if connection.epoch().0 <= superseded.through_epoch => {
-            connection.end(ending(&connection, &superseded));
+            connection.end(ending_of(&connection, OutboxId(superseded.outbox)));
             true
         }
         Some(_) => false,
@@ -172,15 +167,7 @@ pub(super) fn close(gateway: &Gateway, superseded: Superseded) -> bool {
 pub(super) fn entered(gateway: &Gateway, connection: &Connection) {
     gateway.routes.check(connection);
     if let Some(superseded) = gateway.routes.early.find(connection, gateway.clock.now()) {
-        connection.end(ending(connection, &superseded));
-    }
-}
-
-/// The same outbox is the same client; any other one must not fight for the place.
-fn ending(connection: &Connection, superseded: &Superseded) -> Ending {
-    match connection.outbox.0 == superseded.outbox {
-        true => Ending::Close(Reason::Superseded),
-        false => Ending::Kick(Reason::Replaced),
+        connection.end(ending_of(connection, OutboxId(superseded.outbox)));
     }
 }
 
