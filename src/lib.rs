@@ -21,7 +21,7 @@
 //! | `wire` | `wire`, `pb` | the frames between clients and gateways |
 //! | `client` | `client` | apps |
 //! | `service` | `service` | logic services, and the echo service made with it |
-//! | `gateway` | `trace`, `ticket`, `policy`, `registry`, `gateway`, `admin` | the gateway as a library |
+//! | `gateway` | `trace`, `ticket`, `policy`, `registry`, `manager`, `gateway`, `admin` | the gateway and its managers as a library |
 //! | `cli` | `sim`, `load`, `cli` | the program `dagor` |
 
 #[cfg(feature = "gateway")]
@@ -39,6 +39,8 @@ pub mod layer;
 #[cfg(feature = "cli")]
 pub mod load;
 pub mod mac;
+#[cfg(feature = "gateway")]
+pub mod manager;
 #[cfg(any(feature = "wire", feature = "service"))]
 pub mod pb;
 #[cfg(feature = "gateway")]
