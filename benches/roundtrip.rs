@@ -61,6 +61,7 @@ fn gateway(service: SocketAddr) -> SocketAddr {
             policy: PolicySource::BuiltInDefault,
             priority_key: [7; 16],
             sample: None,
+            managers: None,
         };
         let running = gateway::start(config).await.unwrap();
         address.send(running.addresses.clients).unwrap();

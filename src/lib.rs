@@ -21,7 +21,7 @@
 //! | `wire` | `wire`, `pb` | the frames between clients and gateways |
 //! | `client` | `client` | apps |
 //! | `service` | `service` | logic services, and the echo service made with it |
-//! | `gateway` | `trace`, `ticket`, `policy`, `registry`, `manager`, `gateway`, `admin` | the gateway and its managers as a library |
+//! | `gateway` | `histogram`, `web`, `trace`, `ticket`, `policy`, `registry`, `manager`, `gateway`, `admin` | the gateway and its managers as a library |
 //! | `cli` | `sim`, `load`, `cli` | the program `dagor` |
 
 #[cfg(feature = "gateway")]
@@ -34,6 +34,8 @@ pub mod client;
 pub mod clock;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "gateway")]
+pub mod histogram;
 pub mod id;
 pub mod layer;
 #[cfg(feature = "cli")]
@@ -56,6 +58,8 @@ pub mod sim;
 pub mod ticket;
 #[cfg(feature = "gateway")]
 pub mod trace;
+#[cfg(feature = "gateway")]
+pub mod web;
 #[cfg(feature = "wire")]
 pub mod wire;
 

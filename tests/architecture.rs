@@ -15,6 +15,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("clock", &[]),
     ("mac", &[]),
+    ("histogram", &[]),
+    ("web", &[]),
     ("trace", &[]),
     ("pb", &[]),
     ("admission", &["clock", "id"]),
@@ -25,13 +27,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["admission", "clock", "id", "wire"]),
     ("registry", &["clock", "id"]),
     ("service", &["admission", "clock", "id", "pb"]),
-    ("manager", &["admission", "clock", "id"]),
+    ("manager", &["admission", "clock", "histogram", "id", "pb", "policy", "web"]),
     (
         "gateway",
         &[
             "admin",
             "admission",
             "clock",
+            "histogram",
             "id",
             "layer",
             "mac",
@@ -45,11 +48,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("admin", &["admission", "gateway", "policy", "ticket", "wire"]),
+    ("admin", &["admission", "gateway", "policy", "ticket", "web", "wire"]),
     ("client", &["clock", "id", "pb", "wire"]),
     ("sim", &["admission", "clock", "id", "policy", "trace"]),
     ("load", &["clock", "id", "pb", "trace", "wire"]),
-    ("cli", &["client", "clock", "gateway", "id", "load", "policy", "service", "sim"]),
+    ("cli", &["client", "clock", "gateway", "id", "load", "manager", "policy", "service", "sim"]),
 ];
 
 /// Where decisions are made from arguments alone.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, at_least_one, listen::loopback_only, stop};
+use super::{Error, at_least_one, gateway_file, listen::loopback_only, stop};
 use crate::{
     gateway::{self, Addresses, GatewayConfig, PolicySource, Running, StartError, sample::SampleLog},
     policy::ServiceAddresses,
@@ -20,6 +20,12 @@ use crate::{
   dagor gateway --service main=127.0.0.1:7403 \\
                 --sample-log today.csv --sample 1/100             one request in 100 in a file, to be replayed
   dagor gateway --service main=127.0.0.1:7403 --workers 1         on one core
+  dagor gateway --service main=127.0.0.1:7403 --config fleet.toml one of a fleet
+
+The configuration file says what gateways of a fleet share:
+  [managers]
+  addresses = [\"127.0.0.1:7500\", \"127.0.0.1:7510\"]   # one speaks; when it is lost, the next one
+  user_key_file = \"user.key\"                           # users are placed alike everywhere
 
 The policy file is watched: a change takes effect without a restart, and a faulty one changes nothing.")]
 pub struct Args {
@@ -29,7 +35,10 @@ pub struct Args {
     /// The policy file [default: one business per priority, built in].
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// The name in Welcome, logs and metrics.
+    /// The configuration file, with what gateways of a fleet share.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The name in Welcome, logs and metrics; in a fleet each gateway has its own.
     #[arg(long, default_value = "gateway", value_name = "NAME")]
     name: String,
     #[command(flatten)]
@@ -77,6 +86,7 @@ impl Listen {
             policy,
             priority_key: random_key()?,
             sample: self.sample_log.clone().map(|file| SampleLog { file, one_in: self.sample }),
+            managers: None,
         })
     }
 }
@@ -108,7 +118,12 @@ fn parse_service(text: &str) -> Result<ServiceAddresses, String> {
 /// If an address cannot be used or the policy is faulty.
 pub fn run(args: Args) -> Result<(), Error> {
     let policy = args.policy.map_or(PolicySource::BuiltInDefault, PolicySource::File);
-    let config = args.listen.config(&args.name, args.service, policy)?;
+    let mut config = args.listen.config(&args.name, args.service, policy)?;
+    if let Some(file) = &args.config {
+        let file = gateway_file::read(file)?;
+        config.managers = file.managers()?;
+        config.priority_key = file.user_key()?.unwrap_or(config.priority_key);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(Error::failed)?.block_on(async { run_gateway(config, stop::on_signal()?, |_| String::new()).await })
 }

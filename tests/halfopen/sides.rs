@@ -71,6 +71,7 @@ pub(crate) fn gateway() {
             policy: PolicySource::File(policy),
             priority_key: [7; 16],
             sample: None,
+            managers: None,
         });
         let running = running.await.unwrap();
         let (gateway, admin) = (running.gateway.clone(), running.addresses.admin);

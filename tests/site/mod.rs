@@ -33,6 +33,7 @@ pub(crate) async fn gateway(policy: PolicySource, workers: usize, service: Socke
         policy,
         priority_key: [7; 16],
         sample: None,
+        managers: None,
     };
     let gateway = start(config).await.expect("the gateway starts");
     within("links to the service", async {

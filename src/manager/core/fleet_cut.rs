@@ -6,8 +6,9 @@
 //! capacity of anybody's, but the sum is.
 //!
 //! **Begin** when most work meets taken places, more is offered than completed, and some gate sheds. **Follow**: what is
-//! completed, less what it takes to work the backlog off. **Probe**: while places are free, 10 % more than what is let in,
-//! with each report. **End** when all that is offered fits.
+//! completed, less what it takes to work the backlog off. **Probe**: while places are free, a quarter more than the cut in
+//! force lets in, with each report, and never less: that little is let in may be the doing of another cut. **End** when all
+//! that is offered fits.
 //!
 //! **One owner.** The fleet's cut is the base. A gateway's own gate may be stricter while its queue is too long; it does not
 //! grow beyond the fleet's cut, and goes on from where it is when that is lifted.
@@ -23,8 +24,8 @@ use crate::admission::{Cut, GRAIN_BITS, Level};
 const LIMITED: f64 = 0.5;
 /// So many times what is completed must be offered before a cut begins.
 const EXCESS: f64 = 1.05;
-/// What is tried on top of what is let in while places are free.
-const PROBE: f64 = 1.1;
+/// So many times what the cut in force lets in is tried while places are free.
+const PROBE: f64 = 1.25;
 /// In how many seconds a backlog is to be worked off.
 const DRAIN_SECONDS: f64 = 2.0;
 /// However long the backlog, this part of the capacity is let in.
@@ -99,12 +100,26 @@ fn cut(now: &ServiceDecision, gates: &[&GateReport], in_force: Cut) -> (Cut, Str
     let (wanted, why) = if is_limited {
         (with_backlog(now.capacity, gates), format!("{capacity} are completed while places are taken"))
     } else {
-        (PROBE * now.admitted.max(now.capacity), "places are free, so more is tried".to_owned())
+        let wanted = PROBE * below(gates, in_force);
+        (wanted.max(now.capacity), "places are free, so more is tried".to_owned())
     };
-    match cut_at(gates.iter().copied(), wanted) {
+    let cut = cut_at(gates.iter().copied(), wanted);
+    match if is_limited { cut } else { Ord::max(cut, in_force) } {
         Cut::OPEN => (Cut::OPEN, format!("open again: {offered} offered, {} fit", words::rate(wanted))),
         cut => (cut, format!("cut at {cut}: {offered} offered, {} let in, because {why}", words::rate(wanted))),
     }
+}
+
+/// Cost per second that this cut lets in.
+fn below(gates: &[&GateReport], cut: Cut) -> f64 {
+    let edge = cut.whole_levels();
+    let width = f64::from(1_u32 << GRAIN_BITS);
+    let part = |level: Level| match level.index() {
+        index if index < edge => 1.0,
+        index if index == edge => f64::from(cut.bits() - Cut::below_index(edge).bits()) / width,
+        _ => 0.0,
+    };
+    gates.iter().flat_map(|gate| &gate.offered).map(|&(level, rate)| rate * part(level)).sum()
 }
 
 /// What may be let in so that the part of the backlog that is too much goes in time.

@@ -63,8 +63,22 @@ fn while_places_are_free_the_cut_moves_up_step_by_step() {
     let mut gates = [gate(800.0, 300.0), gate(800.0, 300.0)];
     gates.iter_mut().for_each(|gate| (gate.limited, gate.fleet_cut) = (0.2, Cut::through(Level::from_index(30))));
     let decision = decided(&gates);
-    assert!((share(decision.cut) - 1.1 * 600.0 / 1600.0).abs() < 0.001, "{}", decision.cut);
+    assert!((share(decision.cut) - 600.0 / 1600.0).abs() < 0.001, "{}: as much as is completed", decision.cut);
     assert!(decision.reason.contains("places are free"), "{}", decision.reason);
+    gates.iter_mut().for_each(|gate| gate.fleet_cut = decision.cut);
+    let next = decided(&gates).cut;
+    assert!((share(next) - 1.25 * 600.0 / 1600.0).abs() < 0.001, "{next}: a quarter more with each step");
+}
+
+#[test]
+fn while_places_are_free_no_other_cut_draws_this_one_down() {
+    let mut gates = [gate(800.0, 300.0), gate(800.0, 300.0)];
+    let in_force = Cut::through(Level::from_index(60));
+    for gate in &mut gates {
+        (gate.limited, gate.fleet_cut, gate.admitted, gate.capacity) = (0.1, in_force, 10.0, 10.0);
+        gate.offered.truncate(30);
+    }
+    assert!(decided(&gates).cut >= in_force);
 }
 
 #[test]

@@ -150,8 +150,10 @@ impl Core {
     }
 
     /// The board cannot be read: whom only other managers hear stays in its seat until then.
-    pub fn keep(&mut self, until: Timestamp) {
-        self.seats.values_mut().for_each(|seat| seat.until = seat.until.max(until));
+    pub fn keep(&mut self, until: Timestamp, is_heard_here: impl Fn(&str) -> bool) {
+        for (_, seat) in self.seats.iter_mut().filter(|(name, _)| !is_heard_here(name)) {
+            seat.until = seat.until.max(until);
+        }
     }
 
     /// Which run of a gateway is known.

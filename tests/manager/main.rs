@@ -1,0 +1,10 @@
+//! Fleets on the loopback: several gateways, several managers, and the Redis between them.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod api;
+mod closing;
+mod fleet;
+mod losing;
+#[path = "../redis/mod.rs"]
+mod redis;
+mod sharing;
