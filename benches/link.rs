@@ -2,7 +2,14 @@
 //! socket of the loopback between them. Calls outstanding at the same time share frames, system calls and wake-ups.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark fails by panicking")]
 
-use std::{fs, hint::black_box, net::SocketAddr, thread, time::Duration};
+use std::{
+    fs,
+    hint::black_box,
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -20,7 +27,8 @@ use tokio::{
     task::JoinSet,
 };
 
-const OUTSTANDING: [u64; 4] = [1, 16, 64, 256];
+const OUTSTANDING: [u64; 4] = [1, 16, 64, MOST_SESSIONS as u64];
+const MOST_SESSIONS: usize = 256;
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -55,11 +63,15 @@ async fn connect(address: SocketAddr, clock: &Clock) -> LinkHandle<()> {
     link
 }
 
-async fn call(link: &LinkHandle<()>, clock: &Clock, number: u64) {
+/// The last message of each session: a number that comes again would be answered from the service's memory.
+static LAST: [AtomicU64; MOST_SESSIONS] = [const { AtomicU64::new(0) }; MOST_SESSIONS];
+
+async fn call(link: &LinkHandle<()>, clock: &Clock, session: u64) {
+    let number = 1 + LAST[session as usize].fetch_add(1, Ordering::Relaxed);
     let call = OutgoingCall {
         user: "user-0000001234",
         device: "phone",
-        outbox: OutboxId(number),
+        outbox: OutboxId(1 + session),
         message: MessageId(number),
         business: BusinessCode(9),
         business_name: "message",
@@ -67,7 +79,7 @@ async fn call(link: &LinkHandle<()>, clock: &Clock, number: u64) {
         deadline: clock.now() + Duration::from_secs(60),
         resent: false,
         reply_wanted: true,
-        oldest_unsettled: MessageId(1),
+        oldest_unsettled: MessageId(number),
         payload: Bytes::from_static(&[7; 64]),
     };
     black_box(link.dispatch(call, ()).await.unwrap());
@@ -80,8 +92,8 @@ async fn converse(link: &LinkHandle<()>, clock: &Clock, calls: u64, outstanding:
         let (link, clock) = (link.clone(), clock.clone());
         let share = calls / outstanding + u64::from(session < calls % outstanding);
         sessions.spawn(async move {
-            for number in 0..share {
-                call(&link, &clock, number).await;
+            for _ in 0..share {
+                call(&link, &clock, session).await;
             }
         });
     }

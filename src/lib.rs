@@ -20,8 +20,9 @@
 //! | `http` | `layer::http` | the same for HTTP and gRPC, servers and clients |
 //! | `wire` | `wire`, `pb` | the frames between clients and gateways |
 //! | `client` | `client` | apps |
-//! | `service` | `service` | logic services, and the echo service made with it |
-//! | `gateway` | `histogram`, `web`, `trace`, `ticket`, `policy`, `registry`, `manager`, `gateway`, `admin` | the gateway and its managers as a library |
+//! | `service` | `registry`, `service` | logic services, and the echo service made with it |
+//! | `redis` | `registry::redis`, `service::redis` | routes of a fleet and windows of several instances in Redis |
+//! | `gateway` | `histogram`, `web`, `trace`, `ticket`, `policy`, `manager`, `gateway`, `admin` | the gateway and its managers as a library |
 //! | `cli` | `sim`, `load`, `cli` | the program `dagor` |
 
 #[cfg(feature = "gateway")]
@@ -47,7 +48,7 @@ pub mod manager;
 pub mod pb;
 #[cfg(feature = "gateway")]
 pub mod policy;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "service")]
 pub mod registry;
 pub mod request;
 #[cfg(feature = "service")]

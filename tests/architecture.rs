@@ -26,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ticket", &["id", "mac", "pb"]),
     ("policy", &["admission", "clock", "id", "wire"]),
     ("registry", &["clock", "id"]),
-    ("service", &["admission", "clock", "id", "pb"]),
+    ("service", &["admission", "clock", "id", "pb", "registry"]),
     ("manager", &["admission", "clock", "histogram", "id", "pb", "policy", "web"]),
     (
         "gateway",

@@ -38,6 +38,7 @@ fn describe() {
     describe_counter!("dagor_closed_total", "Connections that the gateway ended or did not let in, by reason");
     describe_counter!("dagor_requests_total", "Requests that ended, by business and outcome");
     describe_gauge!("dagor_outgoing_bytes", "Bytes that wait to be written to clients");
+    describe_gauge!("dagor_outgoing_bytes_peak", "The most bytes that ever waited to be written to clients");
     describe_gauge!("dagor_pushes_unacked", "Pushes taken to be written that no client has acknowledged");
     describe_counter!("dagor_tickets_total", "Tickets shown at logins, by whether they count");
     describe_gauge!("dagor_ticket_keys_failing", "1 while the newest keys for tickets on disk are refused");
@@ -97,6 +98,7 @@ fn record_connections(gateway: &Gateway) {
     gauge!("dagor_connections").set(gateway.roster.len() as f64);
     gauge!("dagor_sockets").set(gateway.limits.open() as f64);
     gauge!("dagor_outgoing_bytes").set(gateway.budget.used() as f64);
+    gauge!("dagor_outgoing_bytes_peak").set(gateway.budget.peak() as f64);
     gauge!("dagor_pushes_unacked").set(gateway.budget.unacked() as f64);
     for &reason in Reason::ALL {
         let total = gateway.closed_total(reason);

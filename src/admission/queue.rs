@@ -83,6 +83,9 @@ pub struct Line<T> {
     /// The cost of all that wait, and of what the cut of the last review does not admit.
     cost: u64,
     unwanted: u64,
+    /// Whether the cut of the last review refuses anything: then a place that goes to work that can hardly be answered in
+    /// time is taken from somebody else. Otherwise it may as well be tried.
+    pressed: bool,
 }
 
 /// For each part that goes to a request that has waited long, so many go to the best: these suffice for them, because
@@ -108,6 +111,7 @@ impl<T> Line<T> {
             oldest: None,
             cost: 0,
             unwanted: 0,
+            pressed: false,
         }
     }
 
@@ -121,8 +125,9 @@ impl<T> Line<T> {
     ///
     /// # Errors
     ///
-    /// [`Cause::Expired`] if its time has passed, [`Cause::TooLate`] if the line has stood still for longer than that, or if
-    /// behind what is before it, at the measured drain rate, it could not be answered in time, [`Cause::QueueFull`] if everything in the full line is at least as important.
+    /// [`Cause::Expired`] if its time has passed, [`Cause::TooLate`] if behind what is before it, at the measured drain
+    /// rate, its turn would come too late (or, under pressure, its answer), or if the line has stood still for longer than
+    /// it has time, [`Cause::QueueFull`] if everything in the full line is at least as important.
     pub fn join(&mut self, now: Timestamp, ticket: Ticket, item: T) -> Result<(Position, Option<Left<T>>), Cause> {
         if ticket.deadline <= now {
             return Err(Cause::Expired);
@@ -172,15 +177,14 @@ impl<T> Line<T> {
         self.drain.dispatched();
     }
 
-    /// Why a request that was taken out should not go on: its time has passed, or it hardly could be answered in it while
-    /// enough others wait for the place. One of a few goes in any case: a place that idles helps nobody, and so it does
-    /// not go unnoticed that answers come sooner again.
+    /// Why a request that was taken out should not go on: its time has passed, or under pressure it hardly could be
+    /// answered in it while enough others wait for the place. One of a few goes in any case: a place that idles helps
+    /// nobody, and so it does not go unnoticed that answers come sooner again.
     pub fn is_late(&self, now: Timestamp, ticket: &Ticket) -> Option<Cause> {
         if ticket.deadline <= now {
             return Some(Cause::Expired);
         }
-        let late = self.waiting.len() >= FEW && self.would_be_answered(now, ticket) > ticket.deadline;
-        late.then_some(Cause::TooLate)
+        self.is_hopeless(now, ticket, self.waiting.len()).then_some(Cause::TooLate)
     }
 
     /// An answer has come to a request that went on. Tells whether to [observe](Line::observe_stay) how long it took.
@@ -212,7 +216,7 @@ impl<T> Line<T> {
     /// every few milliseconds.
     pub fn review(&mut self, now: Timestamp, cut: Cut, patience: Duration) -> Vec<(Left<T>, Cause)> {
         let mut out = Vec::new();
-        (self.oldest, self.unwanted) = (None, 0);
+        (self.oldest, self.unwanted, self.pressed) = (None, 0, cut != Cut::OPEN);
         self.overdue.clear();
         for (&position, (ticket, _)) in &self.waiting {
             let has_waited = ticket.has_waited(now, patience);
@@ -274,11 +278,13 @@ impl<T> Line<T> {
         let ahead = self.counts.through(ticket.level);
         let Some(wait) = self.drain.wait(now, ahead) else { return false };
         let begins = now + wait;
-        begins >= ticket.deadline || ahead as usize >= FEW && self.would_be_answered(begins, &ticket) > ticket.deadline
+        begins >= ticket.deadline || self.is_hopeless(begins, &ticket, ahead as usize)
     }
 
-    fn would_be_answered(&self, begins: Timestamp, ticket: &Ticket) -> Timestamp {
-        begins + self.stay.of(ticket.cost)
+    /// Whether a place that it gets then had better go to one of so many others.
+    fn is_hopeless(&self, begins: Timestamp, ticket: &Ticket, others: usize) -> bool {
+        let stay = if self.pressed { self.stay.of_most(ticket.cost) } else { self.stay.of_half(ticket.cost) };
+        others >= FEW && begins + stay > ticket.deadline
     }
 
     fn make_room(&mut self, level: Level) -> Result<Left<T>, Cause> {

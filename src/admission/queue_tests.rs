@@ -89,14 +89,26 @@ fn a_line_that_stands_still_takes_only_who_has_more_time_than_it_has_stood() {
     assert!(line.join(now, within(5, 700 * MILLI), 3).is_ok(), "it moves again");
 }
 
-/// A line whose requests are answered after 30 ms, with so many waiting behind the given ones.
+/// A line under pressure whose requests are answered after 30 ms, with so many waiting behind the given ones.
 fn answering(others: u32) -> Line<u32> {
     let mut line = Line::new(99);
     (0..200).for_each(|_| line.observe_stay(Cost::ONE, 30 * MILLI));
     (100..100 + others).for_each(|item| {
         line.join(NOW, ticket(9), item).unwrap();
     });
+    line.review(NOW, Cut::below_index(50), 50 * MILLI);
     line
+}
+
+#[test]
+fn while_the_cut_is_open_it_suffices_that_half_would_be_answered_in_time() {
+    let mut line = answering(4);
+    (0..2000).for_each(|look| line.observe_stay(Cost::ONE, MILLI * (1 + look * 37 % 100)));
+    let asked = within(0, 65 * MILLI);
+    assert_eq!(line.is_late(NOW, &asked), Some(Cause::TooLate));
+    line.review(NOW, Cut::OPEN, 50 * MILLI);
+    assert_eq!(line.is_late(NOW, &asked), None);
+    assert_eq!(line.is_late(NOW, &within(0, 35 * MILLI)), Some(Cause::TooLate));
 }
 
 #[test]

@@ -1,15 +1,18 @@
 //! How long a request holds its place, from going on until it is answered, for each unit of its cost. Not the mean but the
-//! time in which most are answered, so that even work is expected to take what it takes and heavy tails show.
+//! time in which half and in which most are answered, so that even work is expected to take what it takes and heavy tails
+//! show.
 //!
-//! One look in so many answers is enough, and each moves the estimate by a step that does not ask how far off it was:
-//! a pause, or an answer that never came, cannot spoil it.
+//! One look in so many answers is enough, and each moves the estimates by a step that does not ask how far off they were:
+//! a pause, or an answer that never came, cannot spoil them.
 
 use std::time::Duration;
 
 use super::Cost;
 
-/// This share of the requests is answered sooner.
-const SHARE: f64 = 0.95;
+/// This share of the requests is answered sooner than what most take.
+const MOST: f64 = 0.95;
+/// This share is answered sooner than what half of them take.
+const HALF: f64 = 0.5;
 /// A look moves the estimate by up to this factor.
 const STEP: f64 = 1.2;
 /// One answer in so many is looked at: to look means to read the clock.
@@ -21,7 +24,8 @@ const ENOUGH: u32 = 16;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stay {
     /// Seconds for each unit of cost.
-    seconds: f64,
+    half: f64,
+    most: f64,
     looks: u32,
     answers: u32,
 }
@@ -38,21 +42,35 @@ impl Stay {
         let seconds = took.as_secs_f64() / cost.units();
         self.looks = self.looks.saturating_add(1);
         if self.looks == 1 {
-            self.seconds = seconds;
+            (self.half, self.most) = (seconds, seconds);
         }
-        // Up by more than down, in the proportion that leaves it where `SHARE` of all are below.
-        self.seconds *= if seconds > self.seconds { STEP.powf(SHARE) } else { STEP.powf(SHARE - 1.0) };
-        // A time of nothing could never grow again.
-        self.seconds = self.seconds.max(SHORTEST_SECONDS);
+        step(&mut self.half, seconds, HALF);
+        step(&mut self.most, seconds, MOST);
+    }
+
+    /// In what time half of the requests of this cost are answered; zero while that is unknown.
+    pub fn of_half(&self, cost: Cost) -> Duration {
+        self.known(self.half, cost)
     }
 
     /// In what time most requests of this cost are answered; zero while that is unknown.
-    pub fn of(&self, cost: Cost) -> Duration {
+    pub fn of_most(&self, cost: Cost) -> Duration {
+        self.known(self.most, cost)
+    }
+
+    fn known(&self, seconds: f64, cost: Cost) -> Duration {
         if self.looks < ENOUGH {
             return Duration::ZERO;
         }
-        Duration::try_from_secs_f64(self.seconds * cost.units()).unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(seconds * cost.units()).unwrap_or(Duration::MAX)
     }
+}
+
+/// Moves an estimate up by more than down, in the proportion that leaves it where this share of all are below.
+fn step(estimate: &mut f64, seen: f64, share: f64) {
+    *estimate *= if seen > *estimate { STEP.powf(share) } else { STEP.powf(share - 1.0) };
+    // A time of nothing could never grow again.
+    *estimate = estimate.max(SHORTEST_SECONDS);
 }
 
 /// No estimate is shorter than a nanosecond.
@@ -71,13 +89,13 @@ mod tests {
     }
 
     fn millis(stay: Stay) -> f64 {
-        stay.of(Cost::ONE).as_secs_f64() * 1000.0
+        stay.of_most(Cost::ONE).as_secs_f64() * 1000.0
     }
 
     #[test]
     fn it_is_unknown_until_there_is_evidence() {
-        assert_eq!(after([MILLI; 15]).of(Cost::ONE), Duration::ZERO);
-        assert!(after([MILLI; 16]).of(Cost::ONE) > Duration::ZERO);
+        assert_eq!(after([MILLI; 15]).of_most(Cost::ONE), Duration::ZERO);
+        assert!(after([MILLI; 16]).of_most(Cost::ONE) > Duration::ZERO);
     }
 
     #[test]
@@ -86,6 +104,8 @@ mod tests {
         assert!((9.0..13.0).contains(&even), "{even}");
         let uneven = millis(after((0..2000).map(|look| MILLI * (1 + look * 37 % 100))));
         assert!((75.0..110.0).contains(&uneven), "{uneven}");
+        let half = after((0..2000).map(|look| MILLI * (1 + look * 37 % 100))).of_half(Cost::ONE).as_secs_f64() * 1000.0;
+        assert!((40.0..60.0).contains(&half), "{half}");
     }
 
     #[test]
@@ -94,7 +114,7 @@ mod tests {
         for cost in [1.0, 4.0].repeat(100) {
             stay.observe(Cost::from_units(cost), MILLI.mul_f64(10.0 * cost));
         }
-        let of = |cost| stay.of(Cost::from_units(cost)).as_secs_f64();
+        let of = |cost| stay.of_most(Cost::from_units(cost)).as_secs_f64();
         assert!((of(8.0) / of(2.0) - 4.0).abs() < 0.01);
         assert!((0.018..0.026).contains(&of(2.0)), "{}", of(2.0));
     }

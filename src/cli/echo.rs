@@ -13,6 +13,10 @@ use crate::service::{
 /// How often it says what it has served.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
+/// How long the ledger's Redis is waited for, and the pause between two looks.
+const LEDGER_WITHIN: Duration = Duration::from_secs(10);
+const LEDGER_PAUSE: Duration = Duration::from_millis(500);
+
 /// Run the demo logic service, which answers with what it was sent, at an exact capacity.
 ///
 /// Its capacity is workers ÷ work: 8 workers of 10 ms serve 800 requests/s. A payload that starts with `push:` also
@@ -68,11 +72,22 @@ pub fn run(args: Args) -> Result<(), Error> {
     })
 }
 
+/// Waits for a Redis that starts at the same time, or is slow just now.
 async fn open_ledger(url: &str) -> Result<RedisStore, Error> {
-    RedisStore::connect(url, RedisSettings::default()).await.map_err(|error| {
-        Error::failed(format_args!("the ledger cannot be opened: {error}"))
-            .hint("is redis-server running? its address looks like redis://127.0.0.1:6379")
-    })
+    let given_up = tokio::time::Instant::now() + LEDGER_WITHIN;
+    loop {
+        match RedisStore::connect(url, RedisSettings::default()).await {
+            Ok(store) => return Ok(store),
+            Err(fault) if fault.may_pass() && tokio::time::Instant::now() < given_up => {
+                tracing::warn!(error = %fault, "the ledger's Redis does not answer yet");
+                tokio::time::sleep(LEDGER_PAUSE).await;
+            }
+            Err(fault) => {
+                return Err(Error::failed(format_args!("the ledger cannot be opened: {fault}"))
+                    .hint("is redis-server running? its address looks like redis://127.0.0.1:6379"));
+            }
+        }
+    }
 }
 
 async fn serve(

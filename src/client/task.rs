@@ -247,7 +247,7 @@ impl Task {
         }
         let accepted = records.iter().filter_map(|record| match record {
             Record::Accepted(id, _) => Some(*id),
-            Record::Settled(_) | Record::Ticket(_) | Record::Reserved(_) => None,
+            Record::Settled(_) | Record::GivenUp(_) | Record::Ticket(_) | Record::Reserved(_) => None,
         });
         let through = accepted.max().unwrap_or(MessageId(0));
         let write = tokio::task::spawn_blocking(move || {

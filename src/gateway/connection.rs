@@ -108,6 +108,7 @@ struct Outgoing {
 #[derive(Debug)]
 pub struct ByteBudget {
     used: AtomicUsize,
+    peak: AtomicUsize,
     limit: AtomicUsize,
     unacked: AtomicUsize,
 }
@@ -115,7 +116,12 @@ pub struct ByteBudget {
 impl ByteBudget {
     /// A budget of `limit` bytes.
     pub const fn new(limit: usize) -> Self {
-        Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit), unacked: AtomicUsize::new(0) }
+        Self {
+            used: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
+            unacked: AtomicUsize::new(0),
+        }
     }
 
     /// Changes the limit; what is in use stays.
@@ -126,6 +132,11 @@ impl ByteBudget {
     /// Bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// The most that were ever in use.
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
     }
 
     /// Pushes that were taken to be written and are not acknowledged.
@@ -142,7 +153,9 @@ impl ByteBudget {
     pub fn try_take(&self, bytes: usize) -> bool {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         let fits = before.saturating_add(bytes) <= self.limit.load(Ordering::Relaxed);
-        if !fits {
+        if fits {
+            self.note_peak(before + bytes);
+        } else {
             self.give_back(bytes);
         }
         fits
@@ -150,7 +163,15 @@ impl ByteBudget {
 
     /// Takes `bytes` in any case: they are there already.
     pub fn take(&self, bytes: usize) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.note_peak(before + bytes);
+    }
+
+    /// A peak is rare, and a look costs no other thread anything.
+    fn note_peak(&self, used: usize) {
+        if used > self.peak() {
+            self.peak.fetch_max(used, Ordering::Relaxed);
+        }
     }
 
     /// Returns what was taken.
@@ -251,8 +272,13 @@ impl Connection {
         let mut outgoing = self.outgoing();
         if !outgoing.closed {
             outgoing.stuck &= bytes >= outgoing.unsent;
-            budget.take(bytes);
-            budget.give_back(mem::replace(&mut outgoing.unsent, bytes));
+            let before = mem::replace(&mut outgoing.unsent, bytes);
+            // The difference alone: counted twice for a moment, it would seem scarce to others.
+            if bytes > before {
+                budget.take(bytes - before);
+            } else {
+                budget.give_back(before - bytes);
+            }
         }
     }
 

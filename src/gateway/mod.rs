@@ -10,6 +10,7 @@
 //! Read [`stack`] first: both stacks are assembled there, one line per layer. [`worker`] is where they run, [`session`]
 //! where a connection lives, [`link`] the way to a logic service.
 
+pub mod answers;
 pub mod balance;
 pub mod config;
 pub mod connection;

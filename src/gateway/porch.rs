@@ -19,12 +19,16 @@ const MAX_WAITING: usize = 65_536;
 /// How long to wait after the system had no file descriptor left.
 const OUT_OF_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long the first clients wait in the kernel's queue for the links to the services.
+const LINKS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Connections accepted in a row. In a storm there is always another one, and without a break the worker would look at
 /// its other sockets only after thousands.
 const ACCEPTS_IN_A_ROW: u32 = 16;
 
 /// Accepts until the task is dropped. While nothing can be accepted, those who wait are served as ever.
 pub(super) async fn open(worker: Arc<Worker>, listener: TcpListener) {
+    worker.links_tried(LINKS_WITHIN).await;
     let mut stack = stack::connection_stack(&worker);
     let mut waiting = FuturesUnordered::new();
     let mut pause = Pause::default();

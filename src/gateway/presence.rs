@@ -9,7 +9,7 @@ use super::{
     connection::{Connection, Ending},
     greet::{Greeting, Rejection},
     login::{self, Identity},
-    roster::{Inserted, Member},
+    roster::{Inserted, Member, Roster},
 };
 use crate::{
     clock::{Timestamp, unix_millis},
@@ -18,7 +18,7 @@ use crate::{
         heartbeat::Linked,
         step::{Step, With},
     },
-    registry::Login,
+    registry::{Held, Login},
     request::Admitted,
     wire::Reason,
 };
@@ -75,38 +75,49 @@ impl Presence {
     ///
     /// If a newer login of the same device is there already.
     pub fn enter(&self) -> Result<(), Rejection> {
-        match self.gateway.roster.insert(self.connection.clone()) {
-            Inserted::New => Ok(()),
-            Inserted::Replaced(previous) | Inserted::Evicted(previous) => {
-                previous.end(match self.newer_than(&previous) {
-                    Reason::Superseded => Ending::Close(Reason::Superseded),
-                    reason => Ending::Kick(reason),
-                });
-                Ok(())
-            }
-            Inserted::Outdated(connection) => {
-                let newer = self.gateway.roster.get(connection.user(), connection.device());
-                let reason = newer.map_or(Reason::Superseded, |newer| self.newer_than(&newer));
-                Err(Rejection::Login { reason, detail: "a newer login is here" })
-            }
+        enter(&self.gateway.roster, &self.connection)
+    }
+}
+
+/// Enters a connection in a roster. Whoever has to make room is closed.
+///
+/// # Errors
+///
+/// If a newer login of the same device is there already.
+pub fn enter(roster: &Roster<Arc<Connection>>, connection: &Arc<Connection>) -> Result<(), Rejection> {
+    match roster.insert(connection.clone()) {
+        Inserted::New => Ok(()),
+        Inserted::Replaced(previous) | Inserted::Evicted(previous) => {
+            previous.end(match newer(connection, &previous) {
+                Reason::Superseded => Ending::Close(Reason::Superseded),
+                reason => Ending::Kick(reason),
+            });
+            Ok(())
+        }
+        Inserted::Outdated(connection) => {
+            let held = roster.get(connection.user(), connection.device());
+            let reason = held.map_or(Reason::Superseded, |held| newer(&held, &connection));
+            Err(Rejection::Login { reason, detail: "a newer login is here" })
         }
     }
+}
 
-    /// What the older one of two connections is told. The same outbox is the same client, come back before its old link
-    /// was found dead: whatever it has under way goes on. Any other one must not fight for the place.
-    fn newer_than(&self, other: &Connection) -> Reason {
-        if other.outbox == self.connection.outbox { Reason::Superseded } else { Reason::Replaced }
-    }
+/// What the older one of two connections is told. The same outbox is the same client, come back before its old link
+/// was found dead: whatever it has under way goes on. Any other one must not fight for the place.
+fn newer(one: &Connection, other: &Connection) -> Reason {
+    if one.outbox == other.outbox { Reason::Superseded } else { Reason::Replaced }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
         let Self { gateway, connection } = self;
         connection.shut(&gateway.budget);
-        // Both compare the epoch: a newer login of the same device stays.
+        // Both compare the epoch, and the registry the home too: another login of the same device stays.
         gateway.roster.remove(connection);
         let now = gateway.clock.now();
-        let deleted = gateway.registry.unregister(connection.user(), connection.device(), connection.epoch, now);
+        let (user, device) = (connection.user(), connection.device());
+        let held = Held { user, device, home: &gateway.home, epoch: connection.epoch };
+        let deleted = gateway.registry.unregister(held, now);
         // The registry in memory answers at once; one elsewhere takes the order and goes on by itself.
         if let Some(Err(error)) = deleted.now_or_never() {
             tracing::warn!(%error, "a route was not deleted; it ends with this gateway's lease");

@@ -15,8 +15,9 @@ use std::{
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use self::{settle::Last, standing::Standing, write::Unsent};
+use self::{standing::Standing, write::Unsent};
 use super::{
+    answers::Last,
     connection::{Connection, Ending},
     counters::Outcome,
     deadline::Deadline,

@@ -150,6 +150,17 @@ impl Worker {
         (InstanceHandle::new(address, link, queue), service)
     }
 
+    /// Waits until each instance has been dialed once, but not longer than `within`: clients that are taken before have
+    /// their first requests refused for nothing.
+    pub async fn links_tried(&self, within: Duration) {
+        let all = async {
+            for instance in self.instances().iter().flatten() {
+                instance.link().tried().await;
+            }
+        };
+        let _ = tokio::time::timeout(within, all).await;
+    }
+
     /// Sends a request on its way.
     ///
     /// # Panics

@@ -3,11 +3,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    future::ready,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Answer, Home, Login, Registered, Registry, Route, TOMBSTONE};
+use super::{Answer, Held, Home, Login, Registered, Registry, Renewed, Restored, Route, TOMBSTONE};
 use crate::{clock::Timestamp, id::Epoch};
 
 /// Locks, so that a table that grows does not stop all workers.
@@ -25,6 +26,7 @@ const SWEEP: usize = 4;
 pub struct MemoryRegistry {
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
+    homes: Mutex<Vec<Arc<Home>>>,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +55,8 @@ struct Tombstone {
 impl MemoryRegistry {
     /// Knows nobody.
     pub fn new() -> Self {
-        Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { hasher: RandomState::new(), shards, homes: Mutex::default() }
     }
 
     /// The shard of a user, rid of some of its lapsed tombstones.
@@ -62,6 +65,10 @@ impl MemoryRegistry {
         let mut shard = self.shards[index].lock().unwrap_or_else(PoisonError::into_inner);
         shard.sweep(now);
         shard
+    }
+
+    fn living(&self) -> MutexGuard<'_, Vec<Arc<Home>>> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,12 +83,37 @@ impl Registry for MemoryRegistry {
         Box::pin(async move { Ok(self.shard(login.user, now).register(login)) })
     }
 
-    fn unregister<'a>(&'a self, user: &'a str, device: &'a str, epoch: Epoch, now: Timestamp) -> Answer<'a, bool> {
-        Box::pin(async move { Ok(self.shard(user, now).unregister(user, device, epoch, now + TOMBSTONE)) })
+    fn unregister<'a>(&'a self, held: Held<'a>, now: Timestamp) -> Answer<'a, bool> {
+        Box::pin(async move { Ok(self.shard(held.user, now).unregister(held, now + TOMBSTONE)) })
     }
 
     fn lookup<'a>(&'a self, user: &'a str, now: Timestamp) -> Answer<'a, Vec<Route>> {
         Box::pin(async move { Ok(self.shard(user, now).lookup(user)) })
+    }
+
+    fn restore<'a>(&'a self, held: Held<'a>, now: Timestamp) -> Answer<'a, Restored> {
+        Box::pin(async move { Ok(self.shard(held.user, now).restore(held)) })
+    }
+
+    /// The lease of this process lasts as long as its memory.
+    fn renew<'a>(&'a self, home: &'a Arc<Home>, _: Timestamp) -> Answer<'a, Renewed> {
+        let mut living = self.living();
+        if !living.contains(home) {
+            living.push(home.clone());
+        }
+        Box::pin(ready(Ok(Renewed::Kept)))
+    }
+
+    fn release<'a>(&'a self, home: &'a Arc<Home>) -> Answer<'a, ()> {
+        self.living().retain(|living| living != home);
+        for shard in &self.shards {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).forget_home(home);
+        }
+        Box::pin(ready(Ok(())))
+    }
+
+    fn homes(&self, _: Timestamp) -> Answer<'_, Vec<Arc<Home>>> {
+        Box::pin(ready(Ok(self.living().clone())))
     }
 }
 
@@ -100,14 +132,15 @@ impl Shard {
         Registered { epoch: device.epoch, previous }
     }
 
-    fn unregister(&mut self, user: &str, device: &str, epoch: Epoch, lapses: Timestamp) -> bool {
-        let mut devices = self.users.get_mut(user).into_iter().flatten();
-        let Some(held) = devices.find(|held| &*held.name == device && held.epoch == epoch && held.home.is_some())
-        else {
-            return false;
+    fn unregister(&mut self, held: Held<'_>, lapses: Timestamp) -> bool {
+        let Held { user, device, home, epoch } = held;
+        let is_it = |device: &&mut Device| {
+            device.epoch == epoch && device.home.as_ref().is_some_and(|held| held.incarnation == home.incarnation)
         };
-        held.home = None;
-        self.tombstones.push_back(Tombstone { user: user.into(), device: held.name.clone(), epoch, lapses });
+        let mut devices = self.users.get_mut(user).into_iter().flatten();
+        let Some(device) = devices.find(|held| &*held.name == device).filter(is_it) else { return false };
+        device.home = None;
+        self.tombstones.push_back(Tombstone { user: user.into(), device: device.name.clone(), epoch, lapses });
         if self.tombstones.len() > MAX_TOMBSTONES {
             self.forget_oldest();
         }
@@ -116,6 +149,33 @@ impl Shard {
 
     fn lookup(&self, user: &str) -> Vec<Route> {
         self.users.get(user).into_iter().flatten().filter_map(Device::route).collect()
+    }
+
+    fn restore(&mut self, held: Held<'_>) -> Restored {
+        let devices = self.users.entry(held.user.into()).or_insert_with(|| Vec::with_capacity(1));
+        let Some(device) = devices.iter_mut().find(|device| &*device.name == held.device) else {
+            devices.push(Device { name: held.device.into(), epoch: held.epoch, home: Some(held.home.clone()) });
+            return Restored::Written { previous: None };
+        };
+        let is_here = device.home.as_ref().is_some_and(|home| home.incarnation == held.home.incarnation);
+        if is_here && device.epoch >= held.epoch {
+            return Restored::Written { previous: None };
+        }
+        if device.epoch >= held.epoch {
+            return Restored::Newer;
+        }
+        let previous = device.route().filter(|_| !is_here);
+        device.epoch = held.epoch;
+        device.home = Some(held.home.clone());
+        Restored::Written { previous }
+    }
+
+    /// A home comes back under no name; that its routes leave no tombstones harms nobody.
+    fn forget_home(&mut self, home: &Arc<Home>) {
+        self.users.retain(|_, devices| {
+            devices.retain(|device| device.home.as_ref() != Some(home));
+            !devices.is_empty()
+        });
     }
 
     /// Takes away a few tombstones that have lapsed.
@@ -166,7 +226,8 @@ mod tests {
     }
 
     fn unregister(registry: &MemoryRegistry, user: &str, epoch: Epoch, now: Timestamp) -> bool {
-        registry.shard(user, now).unregister(user, "phone", epoch, now + TOMBSTONE)
+        let held = Held { user, device: "phone", home: &home("g1"), epoch };
+        registry.shard(user, now).unregister(held, now + TOMBSTONE)
     }
 
     fn remembered(registry: &MemoryRegistry) -> (usize, usize) {
@@ -221,7 +282,8 @@ mod tests {
             let mut shard = registry.shards[0].lock().unwrap();
             let epoch =
                 shard.register(Login { user: &user, device: "phone", home: &home("g1"), asked: Epoch(0) }).epoch;
-            assert!(shard.unregister(&user, "phone", epoch, Timestamp::MAX));
+            let held = Held { user: &user, device: "phone", home: &home("g1"), epoch };
+            assert!(shard.unregister(held, Timestamp::MAX));
         }
         assert_eq!(remembered(&registry), (MAX_TOMBSTONES, MAX_TOMBSTONES));
     }

@@ -1,9 +1,14 @@
 //! Where each client is connected. The registry numbers a client's logins, and a write or a delete with an older number
 //! than the stored one changes nothing, in whatever order they arrive.
 //!
+//! A route leads to a *home*, one run of a gateway, and lives no longer than that: a home holds a lease, and with it all of
+//! its routes end at once. The connections themselves are the truth; what a registry has lost is restored from them.
+//!
 //! Every implementation passes the same suite, `conformance.rs`.
 
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 #[cfg(test)]
 mod conformance;
@@ -61,6 +66,51 @@ pub struct Registered {
     pub previous: Option<Route>,
 }
 
+/// A connection that has its number already.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// Who.
+    pub user: &'a str,
+    /// With what.
+    pub device: &'a str,
+    /// Through which gateway.
+    pub home: &'a Arc<Home>,
+    /// In which of its logins.
+    pub epoch: Epoch,
+}
+
+/// What became of the route of a connection that was there already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// The registry has it.
+    Written {
+        /// An older login of the same device, elsewhere, that the registry knew until now. That gateway is to close it.
+        previous: Option<Route>,
+    },
+    /// A later login of the same device is known, or was: this connection is to be closed.
+    Newer,
+}
+
+/// What a registry says to a home that renews its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewed {
+    /// It has what it was told before.
+    Kept,
+    /// It may have lost routes: all that are there are to be restored.
+    New,
+}
+
+/// How often calls of one kind ended in one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallCount {
+    /// What was asked.
+    pub call: &'static str,
+    /// What came of it.
+    pub result: &'static str,
+    /// How often.
+    pub total: u64,
+}
+
 /// The registry did not answer in time, or not in a way that makes sense.
 #[derive(Debug, thiserror::Error)]
 #[error("the registry is away")]
@@ -84,13 +134,42 @@ pub trait Registry: Send + Sync {
     /// Writes the route of a login and grants its epoch: `max(stored, asked) + 1`.
     fn register<'a>(&'a self, login: Login<'a>, now: Timestamp) -> Answer<'a, Registered>;
 
-    /// Deletes the route if it is still the one of this epoch, and says whether it was. The epoch is remembered for
-    /// [`TOMBSTONE`].
-    fn unregister<'a>(&'a self, user: &'a str, device: &'a str, epoch: Epoch, now: Timestamp) -> Answer<'a, bool>;
+    /// Deletes the route if it is still the one of this epoch and home, and says whether it was. The epoch is remembered
+    /// for [`TOMBSTONE`].
+    ///
+    /// The epoch alone would not do: a home that could not ask, or that asked before the registry lost its data, may have
+    /// one that was granted elsewhere since.
+    fn unregister<'a>(&'a self, held: Held<'a>, now: Timestamp) -> Answer<'a, bool>;
 
-    /// The routes of all devices of a user, in no particular order.
+    /// The routes of all devices of a user whose homes live, in no particular order.
     fn lookup<'a>(&'a self, user: &'a str, now: Timestamp) -> Answer<'a, Vec<Route>>;
+
+    /// Writes the route of a connection that is there, unless a later login of its device is known.
+    fn restore<'a>(&'a self, held: Held<'a>, now: Timestamp) -> Answer<'a, Restored>;
+
+    /// Says that a home lives; to be repeated every [`RENEW_EVERY`].
+    fn renew<'a>(&'a self, home: &'a Arc<Home>, now: Timestamp) -> Answer<'a, Renewed>;
+
+    /// Ends a home, and with it all of its routes.
+    fn release<'a>(&'a self, home: &'a Arc<Home>) -> Answer<'a, ()>;
+
+    /// All homes that live, in no particular order.
+    fn homes(&self, now: Timestamp) -> Answer<'_, Vec<Arc<Home>>>;
+
+    /// How calls ended so far; what never happened is left out. A registry that cannot fail need not count.
+    fn counts(&self) -> Vec<CallCount> {
+        Vec::new()
+    }
 }
 
 /// How long the epoch of a deleted route is remembered: longer than any message about it is on its way.
 pub const TOMBSTONE: Duration = Duration::from_secs(60);
+
+/// How long a home lives without a renewal.
+pub const LEASE: Duration = Duration::from_secs(6);
+
+/// How often a home renews its lease: two may fail.
+pub const RENEW_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a route is kept that nobody restores.
+pub const KEEP: Duration = Duration::from_secs(24 * 3600);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{
     batch::MAX_PAYLOAD_BYTES,
     push::Gateway,
-    window::{CallKey, Fingerprint},
+    window::{CallKey, Fingerprint, WindowKey},
 };
 use crate::{
     admission::Value,
@@ -89,6 +89,34 @@ pub struct Request {
 }
 
 impl Request {
+    /// Reads a call that arrived at this time.
+    pub(super) fn read(call: pb::Call, arrived: Timestamp, clock: &Clock, gateway: Option<Arc<Gateway>>) -> Self {
+        // A code that no policy can hold is no business.
+        let business = BusinessCode(u16::try_from(call.business).unwrap_or(0));
+        let (outbox, message) = (OutboxId(call.outbox), MessageId(call.message_id));
+        let window = WindowKey { user: call.user.as_str().into(), outbox, business };
+        Self {
+            user: call.user,
+            device: call.device,
+            outbox,
+            message,
+            business,
+            business_name: call.business_name,
+            value: Value::from_bits(call.value),
+            arrived,
+            deadline: arrived + Duration::from_millis(call.timeout_ms.into()),
+            resent: call.resent,
+            reply_wanted: !call.no_reply_wanted,
+            oldest_unsettled: MessageId(call.oldest_unsettled_of_business),
+            key: CallKey { window, message },
+            fingerprint: Fingerprint::of(&call.payload),
+            payload: call.payload,
+            clock: clock.clone(),
+            gateway,
+            commit: None,
+        }
+    }
+
     /// Names the message across its tries: commit it with the effect, and the effect happens exactly once.
     pub fn key(&self) -> &CallKey {
         &self.key

@@ -34,6 +34,8 @@
 //! ```
 
 pub(crate) mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod desk;
 pub mod echo;
 mod grants;

@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -18,15 +17,9 @@ use super::{
     desk::{Arrival, Desk, Job, Outbox, Seat},
     handler::{Handler, Request},
     push::{Gateway, Gateways},
-    window::{CallKey, Fingerprint, WindowKey},
     worker::{Running, work},
 };
-use crate::{
-    admission::{Cut, Value},
-    clock::Timestamp,
-    id::{BusinessCode, MessageId, OutboxId},
-    pb::service as pb,
-};
+use crate::{admission::Cut, pb::service as pb};
 
 /// Batches of calls that are read before answers are sent again.
 const BATCHES_PER_TURN: usize = 16;
@@ -75,39 +68,13 @@ impl<H: Handler> Serve<H> {
         let now = self.desk.clock.now();
         for call in batch.calls {
             let (id, outbox) = (call.id, Arc::clone(&self.outbox));
-            let job = Job { id, request: self.request(call, now), outbox };
+            let request = Request::read(call, now, &self.desk.clock, self.gateway.clone());
+            let job = Job { id, request, outbox };
             match self.desk.arrive(job) {
                 Arrival::Runs(seat, job) => self.run(seat, job),
                 Arrival::Waits => (),
                 Arrival::Answered(answer) => self.ready.push_back(answer),
             }
-        }
-    }
-
-    fn request(&self, call: pb::Call, arrived: Timestamp) -> Request {
-        // A code that no policy can hold is no business.
-        let business = BusinessCode(u16::try_from(call.business).unwrap_or(0));
-        let (outbox, message) = (OutboxId(call.outbox), MessageId(call.message_id));
-        let window = WindowKey { user: call.user.as_str().into(), outbox, business };
-        Request {
-            user: call.user,
-            device: call.device,
-            outbox,
-            message,
-            business,
-            business_name: call.business_name,
-            value: Value::from_bits(call.value),
-            arrived,
-            deadline: arrived + Duration::from_millis(call.timeout_ms.into()),
-            resent: call.resent,
-            reply_wanted: !call.no_reply_wanted,
-            oldest_unsettled: MessageId(call.oldest_unsettled_of_business),
-            key: CallKey { window, message },
-            fingerprint: Fingerprint::of(&call.payload),
-            payload: call.payload,
-            clock: self.desk.clock.clone(),
-            gateway: self.gateway.clone(),
-            commit: None,
         }
     }
 

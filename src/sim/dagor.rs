@@ -117,7 +117,10 @@ impl Front for GateFront {
             Arrival::Waits(_, pushed_out) => {
                 Entered::Waits(pushed_out.map(|left| self.out(now, left.item, Cause::PushedOut)))
             }
-            Arrival::Refused(cause) => Entered::RefusedByTheQueue(refused(self.gate.refusal(cause, now, call.value))),
+            Arrival::Refused(cause) => {
+                let refused = refused(self.gate.refusal(cause, now, call.value));
+                if cause == Cause::QueueFull { Entered::Full(refused) } else { Entered::TooLate(refused) }
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
     queue::{Queue, Waiting},
 };
 use crate::{
-    admission::{Cut, MinimumShare},
+    admission::{Cause, Cut, MinimumShare},
     clock::Timestamp,
 };
 
@@ -43,8 +43,10 @@ pub enum Entered {
     Waits(Option<Out>),
     /// Not let in.
     RefusedAtTheGate(Refused),
-    /// Let in, but taken neither by a worker nor by the queue.
-    RefusedByTheQueue(Refused),
+    /// Let in, but the queue is full of what is at least as important.
+    Full(Refused),
+    /// Let in, but its answer would come too late, or a worker did not take it.
+    TooLate(Refused),
 }
 
 /// A call that left the queue without being worked on.
@@ -162,14 +164,15 @@ impl Front for Guarded {
                     self.queue.passed_by();
                     Entered::Goes
                 }
-                Err(refused) => Entered::RefusedByTheQueue(refused),
+                Err(refused) => Entered::TooLate(refused),
             };
         }
         match self.queue.join(now, Waiting { key, call: *call }) {
             Ok(pushed_out) => Entered::Waits(pushed_out.map(|worst| self.out(now, worst, false))),
-            Err(_full) => {
+            Err(cause) => {
                 self.guard.dropped(now, call, Duration::ZERO);
-                Entered::RefusedByTheQueue(Refused { retry_after: self.guard.hint(now, call) })
+                let refused = Refused { retry_after: self.guard.hint(now, call) };
+                if cause == Cause::QueueFull { Entered::Full(refused) } else { Entered::TooLate(refused) }
             }
         }
     }

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 use super::guard::{Call, Discipline};
 use crate::{
     admission::{
-        Cut,
+        Cause, Cut,
         queue::{Line, Ticket},
     },
     clock::Timestamp,
@@ -32,10 +32,6 @@ enum Order {
     ByLevel(Line<Waiting>),
 }
 
-/// The queue does not take a call.
-#[derive(Debug)]
-pub(super) struct Full;
-
 impl Queue {
     pub(super) fn new(discipline: Discipline, capacity: usize) -> Self {
         let order = match discipline {
@@ -45,17 +41,17 @@ impl Queue {
         Self { order, cost: 0.0 }
     }
 
-    /// Puts a call into the queue; returns the one that had to leave for it.
-    pub(super) fn join(&mut self, now: Timestamp, call: Waiting) -> Result<Option<Waiting>, Full> {
+    /// Puts a call into the queue; returns the one that had to leave for it, or why it cannot be taken.
+    pub(super) fn join(&mut self, now: Timestamp, call: Waiting) -> Result<Option<Waiting>, Cause> {
         let pushed_out = match &mut self.order {
             Order::Fifo { capacity, waiting } if waiting.len() < *capacity => {
                 waiting.push_back(call);
                 None
             }
-            Order::Fifo { .. } => return Err(Full),
+            Order::Fifo { .. } => return Err(Cause::QueueFull),
             Order::ByLevel(line) => {
                 let ticket = Ticket::new(call.call.value, call.call.arrived, call.call.deadline);
-                let (_, pushed_out) = line.join(now, ticket, call).map_err(|_| Full)?;
+                let (_, pushed_out) = line.join(now, ticket, call)?;
                 pushed_out.map(|left| left.item)
             }
         };

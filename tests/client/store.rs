@@ -37,7 +37,7 @@ fn batches() -> Vec<Vec<Record>> {
         vec![Record::Reserved(MessageId(256)), accepted(1, "one"), accepted(2, "two")],
         vec![Record::Ticket("ticket".into())],
         vec![Record::Settled(MessageId(1)), accepted(3, "three")],
-        vec![Record::Settled(MessageId(3))],
+        vec![Record::GivenUp(MessageId(3))],
     ]
 }
 
@@ -136,6 +136,28 @@ fn only_the_owner_can_read_it() {
     let path = directory.path().join("outbox");
     load(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Who is told that a message was given up must not find out that it runs after the next loss of power.
+#[test]
+fn the_end_of_a_message_without_an_answer_reaches_the_disk_before_it_is_told() {
+    let mut stage = Stage::durable(config(&["a:1"]), Kept::new(dagor::id::OutboxId(11)));
+    stage.login(&roomy());
+    let (cancelled, replied) = (stage.submit("one"), stage.submit("two"));
+    stage.store_works = false;
+    stage.agent.cancel(MessageId(cancelled), stage.now);
+    stage.exchange();
+    let records: Vec<_> = std::iter::from_fn(|| stage.agent.poll_record()).collect();
+    assert_eq!(records, [Record::GivenUp(MessageId(cancelled))]);
+    assert!(SyncPolicy::Always.flushes(&records) && !SyncPolicy::System.flushes(&records));
+    assert_eq!(stage.fates(), []);
+    stage.agent.handle_stored(MessageId(0), stage.now);
+    stage.exchange();
+    assert_eq!(stage.fates().len(), 1);
+    stage.reply(replied, &dagor::pb::client::Reply::default());
+    let records: Vec<_> = std::iter::from_fn(|| stage.agent.poll_record()).collect();
+    assert_eq!(records, [Record::Settled(MessageId(replied))], "its service knows it");
+    assert!(!SyncPolicy::Always.flushes(&records));
 }
 
 #[test]

@@ -1,15 +1,6 @@
 //! Who does not read, does not acknowledge or asks without end costs a bounded number of bytes, and nobody else anything.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    thread,
-};
-
 use dagor::{
-    gateway::Gateway,
     pb::client as pb,
     service::{Push, PushError},
     wire::{Kind, Reason},
@@ -62,46 +53,18 @@ const REPLY_BYTES: usize = 100_000;
 /// What a turn of a session writes at most before it looks at the socket, and a reply.
 const TURN_BYTES: usize = (256 << 10) + REPLY_BYTES;
 
-/// The most bytes that wait at a time. Looks without a pause, because what is to be seen may last for a millisecond.
-struct Peak {
-    done: Arc<AtomicBool>,
-    looks: thread::JoinHandle<usize>,
-}
-
-impl Peak {
-    fn watch(gateway: Arc<Gateway>) -> Self {
-        let done = Arc::new(AtomicBool::new(false));
-        let until = done.clone();
-        let looks = thread::spawn(move || {
-            let mut most = 0;
-            while !until.load(Relaxed) {
-                most = most.max(gateway.budget.used());
-                thread::yield_now();
-            }
-            most
-        });
-        Self { done, looks }
-    }
-
-    fn bytes(self) -> usize {
-        self.done.store(true, Relaxed);
-        self.looks.join().unwrap()
-    }
-}
-
 #[tokio::test]
 async fn replies_that_nobody_reads_are_bounded_and_end_the_connection() {
     let site = Site::with(Plan { connections: TIGHT, ..Plan::default() }).await;
     let (bob, _pushes) = site.client("bob").await;
     let gateway = site.gateway();
     let mut slow = Talker::narrow(site.clients()).await.greet(&hello("slow")).await;
-    let most = Peak::watch(gateway.clone());
     // In one write, so that all are read before the first reply is there.
     let order = format!("size {REPLY_BYTES}");
     let all: Vec<u8> = (1..=200).flat_map(|id| request(MESSAGE, id, 0, order.as_bytes())).collect();
     slow.say(&all).await;
     until("it is ended", || gateway.closed_total(Reason::SlowConsumer) == 1).await;
-    let most = most.bytes();
+    let most = gateway.budget.peak();
     assert!(most > OUTGOING_BYTES, "something waited");
     assert!(most <= OUTGOING_BYTES + 2 * TURN_BYTES, "{most} bytes");
     let reply = within("reply", bob.request(MESSAGE, "still here".into(), None)).await.unwrap();

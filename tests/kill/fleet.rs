@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     net::{SocketAddr, TcpListener},
-    path::Path,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -56,19 +56,19 @@ impl Site {
 struct Process {
     arguments: Vec<String>,
     /// What all of its lives have said.
-    log: File,
+    log: PathBuf,
     life: Option<Child>,
 }
 
 impl Process {
-    fn new(arguments: Vec<String>, log: &Path) -> Self {
-        let mut process = Self { arguments, log: File::create(log).unwrap(), life: None };
+    fn new(arguments: Vec<String>, log: PathBuf) -> Self {
+        let mut process = Self { arguments, log, life: None };
         process.start();
         process
     }
 
     fn start(&mut self) {
-        let log = self.log.try_clone().unwrap();
+        let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_dagor"));
         command.args(["--log", "warn"]).args(&self.arguments).env("NO_COLOR", "1");
         self.life = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
@@ -77,7 +77,10 @@ impl Process {
     /// It must live until it is ended from here.
     fn check_alive(&mut self) {
         let ended = self.life.as_mut().and_then(|life| life.try_wait().unwrap());
-        assert_eq!(ended, None, "dagor {} ended by itself", self.arguments.join(" "));
+        if let Some(status) = ended {
+            let log = fs::read_to_string(&self.log).unwrap();
+            panic!("dagor {} ended by itself ({status}):\n{log}", self.arguments.join(" "));
+        }
     }
 
     fn kill(&mut self) {
@@ -136,7 +139,7 @@ impl Fleet {
             } else {
                 [String::from("echo")].into_iter().chain(site.echo.iter().cloned()).chain(listen).collect()
             };
-            Process::new(arguments, &site.directory.path().join(format!("{number}.log")))
+            Process::new(arguments, site.directory.path().join(format!("{number}.log")))
         });
         let processes = processes.collect();
         Self { addresses, processes, site, random: fastrand::Rng::with_seed(seed), kills: [0; GATEWAYS + INSTANCES] }

@@ -30,7 +30,15 @@ pub(crate) struct Redis {
     process: Option<Child>,
     address: SocketAddr,
     durability: Durability,
+    /// What is added to its command line.
+    arguments: Vec<String>,
+    password: Option<String>,
     directory: TempDir,
+}
+
+/// A free port of the loopback. Somebody else may take it before it is used.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 impl Redis {
@@ -41,10 +49,19 @@ impl Redis {
 
     /// Starts one.
     pub(crate) fn start_with(durability: Durability) -> Self {
+        Self::start_as(durability, None, Vec::new)
+    }
+
+    /// Starts one that asks for a password, if there is one, and gets more arguments, new ones for each try.
+    pub(crate) fn start_as(
+        durability: Durability,
+        password: Option<&str>,
+        arguments: impl Fn() -> Vec<String>,
+    ) -> Self {
         for _ in 0..PORTS_TRIED {
-            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-            let directory = tempfile::tempdir().unwrap();
-            let mut redis = Self { process: None, address: free, durability, directory };
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+            let (password, directory) = (password.map(str::to_owned), tempfile::tempdir().unwrap());
+            let mut redis = Self { process: None, address, durability, arguments: arguments(), password, directory };
             if redis.run() {
                 return redis;
             }
@@ -55,6 +72,17 @@ impl Redis {
     /// What clients are given: `redis://127.0.0.1:…`.
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
+    }
+
+    /// Where it listens, without TLS.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The value behind an argument that it was started with.
+    pub(crate) fn argument(&self, name: &str) -> &str {
+        let at = self.arguments.iter().position(|argument| argument == name).unwrap();
+        &self.arguments[at + 1]
     }
 
     /// Kills it, as a crash would.
@@ -76,11 +104,15 @@ impl Redis {
         let mut stream = TcpStream::connect_timeout(&self.address, ANSWERS_WITHIN).unwrap();
         stream.set_read_timeout(Some(ANSWERS_WITHIN)).unwrap();
         // It closes the connection behind the answer.
-        stream.write_all(format!("{words}\r\nQUIT\r\n").as_bytes()).unwrap();
+        let login = self.password.as_ref().map(|password| format!("AUTH {password}\r\n")).unwrap_or_default();
+        stream.write_all(format!("{login}{words}\r\nQUIT\r\n").as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let mut lines: Vec<_> = String::from_utf8_lossy(&answer).lines().map(str::to_owned).collect();
         assert_eq!(lines.pop().as_deref(), Some("+OK"), "the answer to QUIT");
+        if self.password.is_some() {
+            assert_eq!(lines.remove(0), "+OK", "the answer to AUTH");
+        }
         lines
     }
 
@@ -90,13 +122,17 @@ impl Redis {
     }
 
     /// Starts the process and waits until it answers. `false` if it ended instead.
-    fn run(&mut self) -> bool {
+    pub(crate) fn run(&mut self) -> bool {
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &self.address.port().to_string(), "--save", ""]);
         command.args(["--daemonize", "no", "--loglevel", "notice", "--maxmemory-policy", "noeviction"]);
         if self.durability == Durability::Always {
             command.args(["--appendonly", "yes", "--appendfsync", "always"]);
         }
+        if let Some(password) = &self.password {
+            command.args(["--requirepass", password]);
+        }
+        command.args(&self.arguments);
         command.current_dir(self.directory.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let Ok(mut process) = command.spawn() else { return false };
         let said = BufReader::new(process.stdout.take().unwrap()).lines();

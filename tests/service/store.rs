@@ -78,6 +78,13 @@ async fn a_full_window_refuses_until_its_client_settles_and_forgets_only_for_tho
     assert_eq!(store.claim(&message("ann", 1, 1, "hello")).await.unwrap(), settled("1234567890"));
     run(&store, &message("ann", 3, 2, "hello"), "1234567890").await;
 
+    // The oldest one, refused, would hold up everything above it.
+    for id in 2..=3 {
+        run(&store, &message("bob", id, 1, "hello"), "1234567890").await;
+    }
+    assert_eq!(store.claim(&message("bob", 4, 1, "hello")).await.unwrap(), Standing::Full);
+    run(&store, &message("bob", 1, 1, "hello"), "1234567890").await;
+
     for id in 1..=5 {
         run(&store, &message("silent", id, 0, "hello"), "1234567890").await;
     }

@@ -378,7 +378,7 @@ impl Agent {
         let told = match &mut self.records {
             None => Some(event),
             Some(records) => {
-                records.push(Record::Settled(id));
+                records.push(if answered { Record::Settled(id) } else { Record::GivenUp(id) });
                 if answered { Some(event) } else { records.tell_later(event) }
             }
         };

@@ -32,7 +32,7 @@ impl Kept {
             Record::Accepted(id, message) => {
                 self.messages.insert(id, message);
             }
-            Record::Settled(id) => {
+            Record::Settled(id) | Record::GivenUp(id) => {
                 self.messages.remove(&id);
             }
             Record::Ticket(ticket) => self.ticket = ticket,

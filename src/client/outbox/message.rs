@@ -198,8 +198,10 @@ pub struct KeptMessage {
 pub enum Record {
     /// A message was accepted; it is sent once this is kept.
     Accepted(MessageId, KeptMessage),
-    /// A message has ended.
+    /// A message has ended with its service's answer. If this is lost, the message is sent again, and its service knows it.
     Settled(MessageId),
+    /// A message has ended without one: rejected, expired or cancelled. What the app is told then must stay true.
+    GivenUp(MessageId),
     /// What to show at the next login.
     Ticket(Bytes),
     /// Ids up to this one may have been used: none of them is given to a new message after a crash. Lowered when the

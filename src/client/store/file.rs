@@ -29,13 +29,25 @@ const LARGEST: u64 = 1 << 30;
 /// When what was accepted reaches the disk itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SyncPolicy {
-    /// Before it is accepted: it survives the loss of power. Costs one flush of the disk (some milliseconds, on a phone
-    /// tens of them) for all messages that are accepted at the same time.
+    /// Before it is accepted: it survives the loss of power, and what was given up stays so. Costs one flush of the disk
+    /// (some milliseconds, on a phone tens of them) for all messages that are accepted or given up at the same time.
     #[default]
     Always,
     /// When the system sees fit: it survives the crash of the app, but a loss of power may take the messages of the last
     /// half minute with it, and some that were settled may be sent again. No id is used twice in either case.
     System,
+}
+
+impl SyncPolicy {
+    /// Whether these records must be on the disk itself before they count as kept.
+    pub fn flushes(self, records: &[Record]) -> bool {
+        records.iter().any(|record| match record {
+            Record::Reserved(_) => true,
+            Record::Accepted(..) | Record::GivenUp(_) => self == Self::Always,
+            // If these are lost, something is sent again that the service knows, or an older ticket is shown.
+            Record::Settled(_) | Record::Ticket(_) => false,
+        })
+    }
 }
 
 /// An outbox in a file. A second process that opens it gets an error.
@@ -120,15 +132,6 @@ impl FileStore {
         let compact_at = COMPACT_FROM.max(2 * bytes.len());
         Ok(Open { file, writer, bytes: bytes.len(), compact_at, kept })
     }
-
-    fn must_sync(&self, records: &[Record]) -> bool {
-        records.iter().any(|record| match record {
-            Record::Reserved(_) => true,
-            Record::Accepted(..) => self.sync == SyncPolicy::Always,
-            // If these are lost, something is sent again that the service knows, or an older ticket is shown.
-            Record::Settled(_) | Record::Ticket(_) => false,
-        })
-    }
 }
 
 impl Store for FileStore {
@@ -142,7 +145,7 @@ impl Store for FileStore {
     fn keep(&mut self, records: &[Record]) -> Result<(), StoreError> {
         // Put back only when all is well: behind a write that failed nothing could be read again.
         let mut open = self.open.take().ok_or(StoreError::Failed)?;
-        open.append(records, self.must_sync(records)).map_err(self.io("write"))?;
+        open.append(records, self.sync.flushes(records)).map_err(self.io("write"))?;
         if open.bytes >= open.compact_at {
             open = self.rewrite(open.kept).map_err(self.io("rewrite"))?;
         }

@@ -199,7 +199,8 @@ impl From<&Record> for What {
                 accepted_unix_ms: message.accepted_unix_ms,
                 keep_for_nanos: nanos(message.keep_for),
             }),
-            Record::Settled(id) => Self::Settled(id.0),
+            // A file need not tell them apart.
+            Record::Settled(id) | Record::GivenUp(id) => Self::Settled(id.0),
             Record::Ticket(ticket) => Self::Ticket(ticket.clone()),
             Record::Reserved(through) => Self::Reserved(through.0),
         }

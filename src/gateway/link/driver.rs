@@ -25,19 +25,22 @@ const STEADY: Duration = Duration::from_secs(1);
 
 type ConnectError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Keeps a stream to the instance until `stop`, or until the link ends by itself.
+/// Keeps a stream to the instance until `stop`, or until the link ends by itself. `tried` learns when the first attempt has
+/// come to a stream or to nothing.
 pub(super) async fn drive<G: Guard>(
     config: LinkConfig,
     shared: Arc<Shared<G>>,
     mut events: impl FnMut(LinkEvent) + Send + 'static,
     stop: CancellationToken,
+    tried: CancellationToken,
 ) {
     let mut backoff = Backoff::new(fastrand::u64(..));
     while !shared.is_ending() {
         let dialed = shared.now();
-        if let Some(Err(error)) = stop.run_until_cancelled(serve(&config, &shared, &mut events)).await {
+        if let Some(Err(error)) = stop.run_until_cancelled(serve(&config, &shared, &mut events, &tried)).await {
             tracing::debug!(instance = config.address, error, "the link broke");
         }
+        tried.cancel();
         if shared.lost() {
             events(LinkEvent::Lost);
         }
@@ -56,12 +59,14 @@ async fn serve<G: Guard>(
     config: &LinkConfig,
     shared: &Arc<Shared<G>>,
     events: &mut impl FnMut(LinkEvent),
+    tried: &CancellationToken,
 ) -> Result<(), ConnectError> {
     let mut answers = tokio::time::timeout(CONNECT_WITHIN, open(config, shared)).await??;
     if !shared.connected() {
         return Ok(());
     }
     events(LinkEvent::Connected);
+    tried.cancel();
     while let Some(batch) = answers.message().await? {
         if let Some(grants) = shared.receive(batch) {
             events(LinkEvent::Grants(grants));

@@ -25,7 +25,10 @@ use std::{
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-pub use self::pending::{Answer, Guard};
+pub use self::{
+    outcome::outcome,
+    pending::{Answer, Guard},
+};
 use self::{pending::CallKey, shared::Shared};
 use crate::{
     admission::{Cut, Passage, Value},
@@ -109,21 +112,23 @@ impl Link {
         events: impl FnMut(LinkEvent) + Send + 'static,
     ) -> LinkHandle<G> {
         let shared = Arc::new(Shared::new(clock));
-        let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
-        let task = driver::drive(config, Arc::clone(&shared), events, stop.clone());
-        let ended = stopped.clone().drop_guard();
+        let lifeline = Lifeline::default();
+        let task = driver::drive(config, Arc::clone(&shared), events, lifeline.stop.clone(), lifeline.tried.clone());
+        let ended = (lifeline.tried.clone().drop_guard(), lifeline.stopped.clone().drop_guard());
         tokio::spawn(async move {
             task.await;
             drop(ended);
         });
-        let lifeline = Arc::new(Lifeline { stop, stopped });
+        let lifeline = Arc::new(lifeline);
         LinkHandle { shared, lifeline }
     }
 }
 
 /// Ends the link's task with the last handle.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Lifeline {
+    /// The instance has been dialed once, with or without success.
+    tried: CancellationToken,
     stop: CancellationToken,
     stopped: CancellationToken,
 }
@@ -156,6 +161,11 @@ impl<G: Guard> LinkHandle<G> {
     /// Whether a call would be sent now.
     pub fn is_connected(&self) -> bool {
         self.shared.is_connected()
+    }
+
+    /// Waits until the instance has been dialed for the first time, whatever came of it.
+    pub async fn tried(&self) {
+        self.lifeline.tried.cancelled().await;
     }
 
     /// Sends a call. The future resolves to its answer, at the latest when [`LinkHandle::sweep`] finds its deadline

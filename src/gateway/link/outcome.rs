@@ -14,7 +14,11 @@ use crate::{
 const MAX_DETAIL_BYTES: usize = 1024;
 
 /// Reads an answer to a call of this value, which came just now.
-pub(super) fn outcome(answer: pb::Answer, value: Value, received: Timestamp) -> Result<Answer, Failure> {
+///
+/// # Errors
+///
+/// What the service said instead of a reply.
+pub fn outcome(answer: pb::Answer, value: Value, received: Timestamp) -> Result<Answer, Failure> {
     let pb::Answer { mut detail, handler_us, payload, .. } = answer;
     detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
     let retry_after = Duration::from_millis(answer.retry_after_ms.into());

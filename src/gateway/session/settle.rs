@@ -1,30 +1,22 @@
 //! What a session tells a client of its outbox: which of its messages are done, once in a turn and behind everything that
 //! the number covers.
 
-use super::{Session, write::put_reply};
+use bytes::Bytes;
+
+use super::Session;
 use crate::{
     clock::{Timestamp, unix_millis},
     gateway::{
+        answers::{self, Last},
         scratch::Scratch,
         settlement::{Settlement, Unfit},
     },
-    id::{BusinessCode, MessageId},
-    pb::client as pb,
-    wire::Kind,
+    id::MessageId,
 };
 
 /// A client gets a new ticket after this part of the old one's validity, so that it always has one that still counts for a
 /// good while.
 pub(super) const RENEWALS_IN_VALIDITY: u32 = 2;
-
-/// A reply that is to be written.
-pub(super) struct Last {
-    pub(super) id: MessageId,
-    pub(super) business: BusinessCode,
-    pub(super) reply: pb::Reply,
-    /// When it was there.
-    pub(super) now: Timestamp,
-}
 
 impl Session {
     /// The client says that everything below this id is settled.
@@ -43,55 +35,34 @@ impl Session {
         }
     }
 
-    /// The answer to this id is in the outgoing bytes, or nobody wants it.
-    pub(super) fn answered(&mut self, id: MessageId) {
-        if let Some(standing) = &mut self.standing {
-            standing.settlement.answered(id);
-        }
+    /// What of the client's outbox is answered, if it keeps one.
+    pub(super) fn settlement(&mut self) -> Option<&mut Settlement> {
+        self.standing.as_mut().map(|standing| &mut standing.settlement)
     }
 
     /// Up to where everything is answered; 0 if that says nothing.
     pub(super) fn settled_through(&mut self) -> MessageId {
-        self.standing.as_mut().map_or(MessageId(0), |standing| {
-            standing.settlement.tell();
-            standing.settlement.through()
+        self.settlement().map_or(MessageId(0), |settlement| {
+            settlement.tell();
+            settlement.through()
         })
     }
 
     /// Writes a reply.
     pub(super) fn put(&mut self, last: Last, scratch: &mut Scratch) {
-        put_reply(last.id, last.business, &last.reply, scratch);
-        if last.reply.outcome() == pb::Outcome::Replied {
-            self.answered(last.id);
-        }
+        answers::put(last, self.settlement(), scratch);
     }
 
-    /// Ends what a turn says of requests: the refusals, and the last reply with what is settled by now. Where no reply
-    /// can tell it, a frame of its own does.
+    /// Ends what a turn says of requests.
     pub(super) fn settle(&mut self, last: Option<Last>, scratch: &mut Scratch) {
-        scratch.put_refusals();
-        let Some(mut last) = last else {
-            if let Some(settled) = self.news() {
-                scratch.control(Kind::Settled, &pb::Settled { settled_through: settled.0 });
-            }
-            return;
+        let ticket = match &last {
+            Some(last) if last.now >= self.ticket_due => self.renew_ticket(last.now),
+            Some(_) | None => Bytes::new(),
         };
-        // The reply is among what it covers: both arrive, or neither does.
-        if last.reply.outcome() == pb::Outcome::Replied {
-            self.answered(last.id);
-        }
-        last.reply.settled_through = self.news().unwrap_or_default().0;
-        if last.now >= self.ticket_due {
-            last.reply.ticket = self.renew_ticket(last.now);
-        }
-        put_reply(last.id, last.business, &last.reply, scratch);
+        answers::settle(last, ticket, self.settlement(), scratch);
     }
 
-    fn news(&mut self) -> Option<MessageId> {
-        self.standing.as_mut()?.settlement.tell()
-    }
-
-    fn renew_ticket(&mut self, now: Timestamp) -> bytes::Bytes {
+    fn renew_ticket(&mut self, now: Timestamp) -> Bytes {
         let table = self.worker.table();
         self.ticket_due = now + table.policy.tickets.validity / RENEWALS_IN_VALIDITY;
         self.worker.gateway.tickets.issue(&self.connection, &table.policy, unix_millis())

@@ -7,14 +7,21 @@ use std::{
 
 use bytes::{Buf, BufMut, BytesMut};
 
-use super::{Done, Farewell, Last, Outcome, Session};
+use super::{Done, Farewell, Outcome, Session};
 use crate::{
     clock::Timestamp,
-    gateway::{connection::PendingPush, establish::millis, link::Answer, scratch::Scratch, transport::Transport},
+    gateway::{
+        answers::{self, Ended, Last, RETRY_AFTER_MS},
+        connection::PendingPush,
+        establish::millis,
+        link::Answer,
+        scratch::Scratch,
+        transport::Transport,
+    },
     id::{BusinessCode, MessageId},
     pb::client as pb,
     request::Failure,
-    wire::{Flags, HEADER_BYTES, Header, Kind, MAX_BODY_BYTES, Reason, encode, reason::Advice},
+    wire::{Flags, HEADER_BYTES, Header, Kind, MAX_BODY_BYTES, Reason},
 };
 
 /// Bytes that the socket did not take, framed as the transport wants them.
@@ -34,12 +41,10 @@ impl Unsent {
 }
 
 impl Session {
-    /// Counts how a request ended, and returns the reply if it gets one. Refusals go into one frame if the client reads
-    /// that.
+    /// Counts how a request ended, and returns the reply if it gets one.
     pub(super) fn finish(&mut self, done: Done, now: Timestamp, scratch: &mut Scratch) -> Option<Last> {
-        let Done { id, business, service, arrived, cost, .. } = done;
-        let last = |reply| Some(Last { id, business, reply, now });
-        match done.result.and_then(fits) {
+        let Done { id, business, service, arrived, cost, no_reply_wanted, .. } = done;
+        let result = match done.result.and_then(fits) {
             Ok(answer) => {
                 self.ended(id, business, arrived, Outcome::Replied);
                 self.served(cost, now);
@@ -48,11 +53,7 @@ impl Session {
                 if answer.handler_us > 0 {
                     self.worker.costs.observe(business, Duration::from_micros(answer.handler_us.into()));
                 }
-                if done.no_reply_wanted {
-                    self.answered(id);
-                    return None;
-                }
-                last(pb::Reply { payload: answer.payload, ..pb::Reply::default() })
+                Ok(answer)
             }
             Err(failure) => {
                 self.ended(id, business, arrived, Outcome::Failed((&failure).into()));
@@ -60,14 +61,11 @@ impl Session {
                     self.served(cost, now);
                 }
                 let cuts = self.cuts_after(&failure, business, now);
-                let reply = pb::Reply { cuts, ..failed(failure) };
-                if self.reads_refusals && is_plain_refusal(&reply) {
-                    put_refusal(id, reply, scratch);
-                    return None;
-                }
-                last(reply)
+                Err(pb::Reply { cuts, ..answers::failed(failure) })
             }
-        }
+        };
+        let ended = Ended { id, business, no_reply_wanted, result, now };
+        answers::finish(ended, self.reads_refusals, self.settlement(), scratch)
     }
 
     /// Counts how long a reply took, and how much of it was this gateway's doing.
@@ -81,17 +79,7 @@ impl Session {
 
     /// Refuses a request that did not get as far as the request stack.
     pub(super) fn refuse(&self, id: MessageId, business: BusinessCode, reason: Reason, scratch: &mut Scratch) {
-        let reply = pb::Reply {
-            outcome: pb::Outcome::Refused.into(),
-            reason: reason.code(),
-            retry_after_ms: retry_after_ms(reason),
-            ..pb::Reply::default()
-        };
-        if self.reads_refusals {
-            put_refusal(id, reply, scratch);
-        } else {
-            put_reply(id, business, &reply, scratch);
-        }
+        answers::refuse(id, business, reason, self.reads_refusals, scratch);
     }
 
     /// Writes a push. Its id counts the pushes of this connection in the order of writing.
@@ -177,49 +165,6 @@ fn write_some(transport: &Transport, cx: &mut Context<'_>, bytes: &mut BytesMut)
         }
     }
     Ok(true)
-}
-
-/// When to try again after a refusal that no controller forecasts, in milliseconds.
-const RETRY_AFTER_MS: u32 = 1000;
-
-/// When to try again after this. Where it is of no use, or is known to the client by another sign, nothing is said.
-fn retry_after_ms(reason: Reason) -> u32 {
-    match (reason, reason.advice()) {
-        // As soon as the message before it is answered.
-        (Reason::Behind, _) | (_, Advice::Stop) => 0,
-        (_, Advice::BackOff | Advice::Reconnect | Advice::GoElsewhere) => RETRY_AFTER_MS,
-    }
-}
-
-/// The one place that turns a failure into a reply.
-fn failed(failure: Failure) -> pb::Reply {
-    let reason = Reason::from(&failure).code();
-    let (outcome, detail, retry_after) = match failure {
-        Failure::Refused(refusal) => (pb::Outcome::Refused, String::new(), refusal.retry_after),
-        Failure::RefusedByService { detail, retry_after } => (pb::Outcome::Refused, detail, retry_after),
-        Failure::Misplaced { detail } => (pb::Outcome::Refused, detail, Duration::ZERO),
-        Failure::Conflict | Failure::Stale => (pb::Outcome::Refused, String::new(), Duration::ZERO),
-        // The handler has answered, even if only that it failed: it would not help to send this again.
-        Failure::Failed { detail } => (pb::Outcome::Replied, detail, Duration::ZERO),
-        Failure::TimedOut | Failure::Lost => (pb::Outcome::Unknown, String::new(), Duration::ZERO),
-    };
-    let retry_after_ms = millis(retry_after);
-    pb::Reply { outcome: outcome.into(), reason, detail, retry_after_ms, ..pb::Reply::default() }
-}
-
-/// Without words of its own, which a frame of many refusals has no place for.
-fn is_plain_refusal(reply: &pb::Reply) -> bool {
-    reply.outcome() == pb::Outcome::Refused && reply.detail.is_empty()
-}
-
-fn put_refusal(id: MessageId, reply: pb::Reply, scratch: &mut Scratch) {
-    let pb::Reply { reason, retry_after_ms, cuts, .. } = reply;
-    scratch.refuse(pb::RefusedRequest { message_id: id.0, reason, retry_after_ms }, cuts);
-}
-
-pub(super) fn put_reply(id: MessageId, business: BusinessCode, reply: &pb::Reply, scratch: &mut Scratch) {
-    let written = encode(&mut scratch.output, Kind::Reply, Flags::default(), business, id, reply);
-    debug_assert!(written.is_ok(), "payloads and details are bounded far below what a frame can carry");
 }
 
 /// Tells the client to move within `within`, to one of these.

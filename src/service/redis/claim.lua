@@ -63,10 +63,14 @@ if record then
   if string.sub(record, 1, 1) == 'D' then return {'settled', string.sub(record, 18)} end
   if string.sub(record, 18, 33) ~= owner and tonumber(string.sub(record, 34)) > now then return {'held'} end
 elseif bytes >= reply_bytes then
-  if told then return {'full'} end
-  -- The client never says what it has settled: the lowest go.
-  drop_all(function() return bytes >= reply_bytes end)
-  redis.call('HSET', window, 'bytes', bytes)
+  if not told then
+    -- The client never says what it has settled: the lowest go.
+    drop_all(function() return bytes >= reply_bytes end)
+    redis.call('HSET', window, 'bytes', bytes)
+  elseif id > oldest then
+    -- The oldest one is let in: nothing of the window can go before it has its answer.
+    return {'full'}
+  end
 end
 if takes then
   redis.call('HSET', window, field, 'R' .. payload .. owner .. string.format('%.0f', now + lease))

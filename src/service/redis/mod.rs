@@ -43,6 +43,7 @@ use super::{
     store::{Ended, IdempotencyStore, Standing, StoreError, Try},
     window::{CallKey, WINDOW_IDS, WindowKey},
 };
+use crate::registry::redis::hash_tag;
 
 /// The ids that a Lua number holds exactly.
 const IDS: std::ops::Range<u64> = 0..1 << 53;
@@ -67,6 +68,17 @@ pub enum StoreFault {
     /// No client that keeps to the protocol gets there.
     #[error("message ids above 2^53 cannot be stored")]
     IdTooLarge,
+}
+
+impl StoreFault {
+    /// Whether it may be gone with the next try: Redis is away or slow, and has not said no.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::TimedOut(_) => true,
+            Self::Redis(error) => error.is_io_error() || error.is_timeout() || error.is_connection_refusal(),
+            Self::Unexpected(_) | Self::IdTooLarge => false,
+        }
+    }
 }
 
 impl From<StoreFault> for StoreError {
@@ -139,16 +151,7 @@ impl RedisStore {
     /// What every key of a user's effects must contain, for Redis Cluster: all keys of one transaction are on one node,
     /// and the windows of a user are where this tag says. For `ann`, `{user:ann}`.
     pub fn hash_tag(user: &str) -> String {
-        let mut tag = String::from("{user:");
-        for &byte in user.as_bytes() {
-            // A brace would end the tag, and the rest is for people who look at keys.
-            if byte.is_ascii_alphanumeric() || b"-_.@+".contains(&byte) {
-                tag.push(char::from(byte));
-            } else {
-                tag.push_str(&format!("%{byte:02x}"));
-            }
-        }
-        tag + "}"
+        hash_tag(user)
     }
 
     fn window(&self, key: &WindowKey) -> String {
@@ -242,17 +245,4 @@ impl IdempotencyStore for RedisStore {
 /// For Redis, which knows nothing shorter.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hash_tag_has_no_brace_inside_and_is_never_empty() {
-        assert_eq!(RedisStore::hash_tag("ann"), "{user:ann}");
-        assert_eq!(RedisStore::hash_tag("a}b{c é"), "{user:a%7db%7bc%20%c3%a9}");
-        assert_eq!(RedisStore::hash_tag(""), "{user:}");
-        assert_ne!(RedisStore::hash_tag("%7d"), RedisStore::hash_tag("}"));
-    }
 }

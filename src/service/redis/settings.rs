@@ -9,8 +9,8 @@ pub struct RedisSettings {
     /// gateways' `connections.keep_for` (1 hour by default), and the longest try timeout on top. Shorter, and a message
     /// can be run twice; longer costs memory in Redis.
     pub keep: Duration,
-    /// The answers that one window remembers, in bytes; 1 MiB by default. A window that is over it refuses new messages
-    /// until its client settles some.
+    /// The answers that one window remembers, in bytes; 1 MiB by default. A window that is over it refuses new messages,
+    /// all but the client's oldest, until its client settles some.
     pub reply_bytes: usize,
     /// For how long an instance that died keeps its messages from the others; 5 s by default. It is renewed three times
     /// in its length while a handler runs, so it need not cover the work. Shorter, and a pause of the process or of Redis

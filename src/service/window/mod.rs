@@ -17,7 +17,8 @@
 //! **What bounds it.** A client sends nothing above its oldest unsettled id plus 1,023; so seeing an id means that
 //! everything 1,024 below it is settled, and the floor follows. Bytes are bounded per window, windows and bytes in all
 //! ([`WindowSettings`]). Beyond a bound the least recently used windows go, if they have rested for longer than any
-//! message lives; if there are none, the try is refused. Nothing is forgotten to make room, with one exception, which is
+//! message lives; if there are none, the try is refused, but never a window's own oldest for what the window itself
+//! holds. Nothing is forgotten to make room, with one exception, which is
 //! counted: of a client that never says what it has settled, the lowest ids.
 
 mod key;
@@ -168,7 +169,8 @@ impl<W, A: Clone> Windows<W, A> {
                 }
                 Found::Free => {
                     stats.forgotten += window.forget_untold(settings.reply_bytes);
-                    if window.reply_bytes() >= settings.reply_bytes {
+                    // The oldest one is let in: nothing of the window can go before it has its answer.
+                    if window.reply_bytes() >= settings.reply_bytes && key.message.0 > oldest {
                         return Err((waiter, Bound::ReplyBytes));
                     }
                     if others + window.bytes() >= settings.total_bytes {

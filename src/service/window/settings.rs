@@ -11,8 +11,8 @@ pub struct WindowSettings {
     /// live: the gateways' `connections.keep_for` (1 hour by default), and the longest try timeout on top. Shorter, and a
     /// message can be run twice; longer only costs memory.
     pub keep: Duration,
-    /// The answers that one window remembers, in bytes; 1 MiB by default. A window that is over it refuses new messages
-    /// until its client settles some. What runs at that time is remembered all the same.
+    /// The answers that one window remembers, in bytes; 1 MiB by default. A window that is over it refuses new messages,
+    /// all but the client's oldest, until its client settles some. What runs at that time is remembered all the same.
     pub reply_bytes: usize,
     /// How many windows there are at most; 1,000,000 by default. One more refuses its user's messages until a window has
     /// rested for [`WindowSettings::keep`].

@@ -172,6 +172,18 @@ fn a_window_with_too_many_answers_refuses_until_its_client_settles_some() {
     assert_eq!(desk.windows.stats().refused_reply_bytes, 1);
 }
 
+/// Refused, it would hold up everything above it: a client that waits for its answer can settle nothing.
+#[test]
+fn a_full_window_lets_its_oldest_message_in() {
+    let mut desk = Desk::new(WindowSettings { reply_bytes: 10, ..settings() });
+    desk.run(2, 1, "12345678");
+    desk.run(3, 1, "12345678");
+    assert!(matches!(desk.claim(4, 1, "hello"), Claim::Known(_, Known::Refused { .. })));
+    desk.run(1, 1, "12345678");
+    desk.run(4, 4, "12345678");
+    assert_eq!(desk.windows.stats().refused_reply_bytes, 1);
+}
+
 #[test]
 fn of_a_client_that_never_says_what_is_settled_the_lowest_answers_go_and_are_counted() {
     let mut desk = Desk::new(WindowSettings { reply_bytes: 10, ..settings() });

@@ -87,7 +87,7 @@ impl World<'_> {
         }
         instance.window.at(now, instance.front.cut());
         let entered = instance.front.arrive(now, key, &call, instance.behind());
-        if matches!(entered, Entered::RefusedAtTheGate(_) | Entered::RefusedByTheQueue(_)) {
+        if matches!(entered, Entered::RefusedAtTheGate(_) | Entered::Full(_) | Entered::TooLate(_)) {
             self.recorder.refused_on_arrival(self.tasks[state.task as usize].created);
         }
         if !matches!(entered, Entered::RefusedAtTheGate(_)) {
@@ -107,10 +107,11 @@ impl World<'_> {
                 instance.window.refused_at_the_gate(call.value);
                 self.answer(now, key, Ended::Refused, refused.retry_after);
             }
-            Entered::RefusedByTheQueue(refused) => {
-                instance.window.refused_by_the_queue(call.value);
+            Entered::Full(refused) => {
+                instance.window.found_no_room(call.value);
                 self.answer(now, key, Ended::Refused, refused.retry_after);
             }
+            Entered::TooLate(refused) => self.answer(now, key, Ended::Refused, refused.retry_after),
         }
     }
 

@@ -59,7 +59,7 @@ metrics! {
     Expired "expired" "Calls whose time passed in the queue, of those admitted.",
     Dropped "dropped" "Calls that were pushed out of the queue or refused at its end, of those admitted.",
     Inversions "inversions" "Calls refused by a gate that let a less important one pass in the same window.",
-    QueueInversions "queue_inversions" "Calls refused by a queue on arrival that took one of a worse level in the same window.",
+    QueueInversions "queue_inversions" "Calls that found a queue full that took one of a worse level in the same window.",
     Exceptions "exceptions" "Calls that a gate let pass although they were not below its cut: minimum shares and probes.",
     Convergence "convergence_s" "Seconds from a change into overload until goodput has settled; the worst of them.",
     Recovery "recovery_s" "Seconds from the end of overload until goodput has settled; the worst of them.",

@@ -1,9 +1,11 @@
 //! Inversions at one instance: a call was refused although a less important one was let pass in the same window.
 //!
 //! A window ends every 100 ms and whenever the cut moves, so that no controller is blamed for decisions that it made
-//! under different cuts. What the gate refused is compared with what it let pass by value, grain included; what the queue
-//! refused on arrival, with what it took by level, because a queue orders by level alone. A call that passed although it
-//! is not below the cut is an exception (a minimum share or a probe), counted apart and compared with nothing.
+//! under different cuts. What the gate refused is compared with what it let pass by value, grain included; what
+//! found the queue full, with what it took by level, because a queue orders by level alone. What is turned away because its
+//! answer would come too late is compared with nothing: that is no matter of importance, and another moment has another
+//! answer. A call that passed although it is not below the cut is an exception (a minimum share or a probe), counted apart
+//! and compared with nothing.
 
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ pub struct Window {
     opened: Timestamp,
     cut: Option<Cut>,
     refused: Vec<Value>,
-    refused_by_queue: Vec<Level>,
+    without_room: Vec<Level>,
     worst_admitted: Option<Value>,
     worst_joined: Option<Level>,
     counts: Counts,
@@ -32,7 +34,7 @@ pub struct Window {
 pub struct Counts {
     /// Calls that the gate refused while a less important one passed.
     pub gate: u64,
-    /// Calls that the queue refused on arrival while one of a worse level was taken.
+    /// Calls that found the queue full while one of a worse level was taken.
     pub queue: u64,
     /// Calls that passed although they were not below the cut.
     pub exceptions: u64,
@@ -68,9 +70,9 @@ impl Window {
         }
     }
 
-    /// A call that passed the gate found no place in the queue.
-    pub fn refused_by_the_queue(&mut self, value: Value) {
-        self.refused_by_queue.push(value.level());
+    /// A call that passed the gate found the queue full of what is at least as important.
+    pub fn found_no_room(&mut self, value: Value) {
+        self.without_room.push(value.level());
     }
 
     /// Ends the window if it is over, and tells what was counted since the last time.
@@ -85,10 +87,10 @@ impl Window {
             self.counts.gate += self.refused.iter().filter(|refused| **refused < worst).count() as u64;
         }
         if let Some(worst) = self.worst_joined.take() {
-            self.counts.queue += self.refused_by_queue.iter().filter(|refused| **refused < worst).count() as u64;
+            self.counts.queue += self.without_room.iter().filter(|refused| **refused < worst).count() as u64;
         }
         self.refused.clear();
-        self.refused_by_queue.clear();
+        self.without_room.clear();
     }
 }
 
@@ -139,8 +141,8 @@ mod tests {
         let mut window = Window::default();
         window.at(at(0), None);
         window.joined(Value::new(Level::from_index(5), 9));
-        window.refused_by_the_queue(value(5));
-        window.refused_by_the_queue(value(4));
+        window.found_no_room(value(5));
+        window.found_no_room(value(4));
         assert_eq!(window.close(at(100), None), Some(Counts { queue: 1, ..Counts::default() }));
     }
 }

@@ -1,0 +1,164 @@
+//! An instance on a workbench: the real desk, queue and memory without streams, handlers or a runtime. Whoever drives it
+//! hands calls in, says how each run ends, and takes the answers out; so a test holds an instance still at any moment.
+//!
+//! Not for services: nothing here runs by itself.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    desk::{Arrival, Desk, DeskParts, Job, Outbox, Seat},
+    guard::Guard,
+    handler::Request,
+    memory::Memory,
+    window::{WindowSettings, WindowStats},
+};
+use crate::{admission::GateSettings, clock::Clock, pb::service as pb};
+
+/// Names a stream of calls to a bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamId(u64);
+
+/// Names a call that has a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunId(pub u64);
+
+/// An instance that a test drives.
+#[derive(Debug)]
+pub struct Bench {
+    desk: Arc<Desk>,
+    /// Answers are remembered here; otherwise whoever drives it has a store.
+    remembers: bool,
+    streams: BTreeMap<StreamId, (usize, Arc<Outbox>)>,
+    running: BTreeMap<RunId, (Seat, Job)>,
+    last: u64,
+}
+
+impl Bench {
+    /// An instance with so many workers and places in its queue, which remembers within these bounds; without them only
+    /// what runs, as an instance with a store does.
+    pub fn new(clock: Clock, workers: usize, waiting: usize, windows: Option<WindowSettings>) -> Self {
+        let guard = Guard::new(GateSettings::default());
+        let memory = windows.map_or_else(Memory::of_running, Memory::new);
+        let places = workers + waiting;
+        let desk = Arc::new(Desk::new(DeskParts { clock, guard, workers, waiting, places, memory, store: None }));
+        let (streams, running) = (BTreeMap::new(), BTreeMap::new());
+        Self { desk, remembers: windows.is_some(), streams, running, last: 0 }
+    }
+
+    /// A gateway's stream begins.
+    pub fn open(&mut self) -> StreamId {
+        self.last += 1;
+        let outbox = Arc::new(Outbox::default());
+        let key = self.desk.open(Arc::clone(&outbox));
+        self.streams.insert(StreamId(self.last), (key, outbox));
+        StreamId(self.last)
+    }
+
+    /// A stream is gone; what waits for it does not run.
+    pub fn close(&mut self, stream: StreamId) {
+        if let Some((key, outbox)) = self.streams.remove(&stream) {
+            self.desk.close(key, &outbox);
+        }
+    }
+
+    /// A call comes in; returns its run if it has a worker at once.
+    pub fn receive(&mut self, stream: StreamId, call: pb::Call) -> Option<RunId> {
+        let (key, outbox) = self.streams.get(&stream)?;
+        self.desk.received(*key, 1, 0);
+        let (id, outbox) = (call.id, Arc::clone(outbox));
+        let request = Request::read(call, self.desk.clock.now(), &self.desk.clock, None);
+        match self.desk.arrive(Job { id, request, outbox: Arc::clone(&outbox) }) {
+            Arrival::Runs(seat, job) => Some(self.run(seat, job)),
+            Arrival::Waits => None,
+            Arrival::Answered(answer) => {
+                outbox.send(answer);
+                None
+            }
+        }
+    }
+
+    /// What a run works on.
+    pub fn request(&self, run: RunId) -> Option<&Request> {
+        self.running.get(&run).map(|(_, job)| &job.request)
+    }
+
+    /// A run ends with this answer; returns the next one if a call waited.
+    pub fn finish(&mut self, run: RunId, answer: pb::Answer) -> Option<RunId> {
+        let (mut seat, job) = self.running.remove(&run)?;
+        let answer = if self.remembers {
+            self.desk.memory.settle(self.desk.clock.now(), &job.request.key, &answer);
+            pb::Answer { id: job.id, ..answer }
+        } else {
+            self.desk.end(&job, answer)
+        };
+        job.outbox.send(answer);
+        let next = seat.next()?;
+        Some(self.run(seat, next))
+    }
+
+    /// Moves what is answered on a stream to the end of `answers`.
+    pub fn answers(&mut self, stream: StreamId, answers: &mut VecDeque<pb::Answer>) {
+        if let Some((key, outbox)) = self.streams.get(&stream) {
+            let before = answers.len();
+            outbox.drain_into(answers);
+            self.desk.dispatch(*key, answers.len() - before, false);
+        }
+    }
+
+    /// The streams that are open.
+    pub fn streams(&self) -> impl Iterator<Item = StreamId> {
+        self.streams.keys().copied()
+    }
+
+    /// Drops what has rested for long enough. The guard's window stays open: a bench decides nothing by load.
+    pub fn sweep(&self) {
+        self.desk.memory.sweep(self.desk.clock.now());
+    }
+
+    /// What is remembered.
+    pub fn stats(&self) -> WindowStats {
+        self.desk.memory.stats()
+    }
+
+    fn run(&mut self, seat: Seat, job: Job) -> RunId {
+        self.last += 1;
+        self.running.insert(RunId(self.last), (seat, job));
+        RunId(self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::Timestamp, pb::service::AnswerOutcome};
+
+    fn call(id: u64, message_id: u64) -> pb::Call {
+        pb::Call { id, user: "ann".into(), business: 2, message_id, timeout_ms: 1000, ..pb::Call::default() }
+    }
+
+    #[test]
+    fn a_bench_answers_copies_alike_and_runs_what_waits() {
+        let clock = Clock::manual(Timestamp::from_nanos(1));
+        let mut bench = Bench::new(clock, 1, 4, Some(WindowSettings::default()));
+        let stream = bench.open();
+        let first = bench.receive(stream, call(1, 7)).expect("a worker is free");
+        assert_eq!(bench.receive(stream, call(2, 7)), None, "a copy waits");
+        assert_eq!(bench.receive(stream, call(3, 8)), None, "the worker is busy");
+        let second = bench.finish(first, pb::Answer { payload: "hi".into(), ..pb::Answer::default() });
+        assert_eq!(bench.request(second.expect("the next runs")).map(|request| request.message.0), Some(8));
+        assert_eq!(bench.receive(stream, call(4, 7)), None);
+        let mut answers = VecDeque::new();
+        bench.answers(stream, &mut answers);
+        let said: Vec<_> = answers.iter().map(|answer| (answer.id, &answer.payload[..])).collect();
+        assert_eq!(said.len(), 3);
+        for id in [1, 2, 4] {
+            assert!(said.contains(&(id, &b"hi"[..])), "{said:?}");
+        }
+        bench.close(stream);
+        assert!(bench.finish(second.unwrap(), pb::Answer::default()).is_none());
+        assert_eq!(answers[0].outcome(), AnswerOutcome::Replied);
+    }
+}

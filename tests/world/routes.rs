@@ -1,0 +1,184 @@
+//! The registry on the far side of a network: the real one in memory, whose calls arrive late, are lost, or find nobody. A
+//! model beside it are the leases: one for each run of a gateway, without which its routes do not count.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use dagor::{
+    clock::Timestamp,
+    id::{Epoch, Incarnation},
+    registry::{Held, Home, Login, MemoryRegistry, Registered, Registry, Route},
+};
+use futures_util::FutureExt as _;
+
+use crate::{
+    bugs::Bug,
+    client::USERS,
+    trace::Count,
+    world::{CLIENTS, Event, World},
+};
+
+/// How long a gateway's routes count after its last word.
+const ROUTE_LEASE: Duration = Duration::from_secs(6);
+/// The longest that a renewal is on its way.
+const RENEWAL_AT_MOST: Duration = Duration::from_secs(10);
+
+/// What a gateway asks.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Register { device: usize, asked: Epoch, link: usize },
+    Unregister { device: usize, epoch: Epoch },
+    Renew,
+}
+
+/// The registry, and what must be in it.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    /// One for each user: which users share a shard is drawn at random, and must not decide what a seed does.
+    registries: BTreeMap<&'static str, MemoryRegistry>,
+    /// The last login of each device that the registry granted and nobody has taken back.
+    expected: [Option<(Epoch, Incarnation)>; CLIENTS],
+    leases: BTreeMap<Incarnation, Timestamp>,
+    pub(crate) dead: BTreeMap<Incarnation, Timestamp>,
+    pub(crate) away_until: Timestamp,
+}
+
+fn registries() -> BTreeMap<&'static str, MemoryRegistry> {
+    USERS.iter().map(|&user| (user, MemoryRegistry::new())).collect()
+}
+
+impl Routes {
+    pub(crate) fn new() -> Self {
+        Self {
+            registries: registries(),
+            expected: [None; CLIENTS],
+            leases: BTreeMap::new(),
+            dead: BTreeMap::new(),
+            away_until: Timestamp::ZERO,
+        }
+    }
+
+    /// It starts again, and has lost everything.
+    pub(crate) fn empty(&mut self) {
+        self.registries = registries();
+        self.expected = [None; CLIENTS];
+        self.leases.clear();
+    }
+
+    fn lookup(&self, device: usize, now: Timestamp) -> Option<Route> {
+        let routes = self.registries[USERS[device]].lookup(USERS[device], now).now_or_never();
+        let routes = routes.and_then(Result::ok).unwrap_or_default();
+        routes.into_iter().find(|route| *route.device == *name(device))
+    }
+
+    fn register(&mut self, device: usize, home: &Arc<Home>, asked: Epoch, now: Timestamp) -> Option<Registered> {
+        let name = name(device);
+        let login = Login { user: USERS[device], device: &name, home, asked };
+        self.registries[USERS[device]].register(login, now).now_or_never()?.ok()
+    }
+
+    fn unregister(&mut self, device: usize, home: &Arc<Home>, epoch: Epoch, now: Timestamp) -> bool {
+        let name = name(device);
+        let held = Held { user: USERS[device], device: &name, home, epoch };
+        let deleted = self.registries[USERS[device]].unregister(held, now).now_or_never();
+        deleted.and_then(Result::ok).unwrap_or(false)
+    }
+}
+
+fn name(device: usize) -> String {
+    format!("d{device}")
+}
+
+impl World {
+    pub(crate) fn ask_registry(&mut self, g: usize, op: Op) {
+        let (at, home, run) = (self.now + self.delay(), self.gateways[g].home.clone(), self.gateways[g].run);
+        self.schedule(at, Event::Route { gateway: g, run, home, op });
+    }
+
+    /// A connection's end takes its route back, sooner or later.
+    pub(crate) fn unregister(&mut self, g: usize, device: usize, epoch: Epoch) {
+        let late = !self.calm && self.random.u32(0..8) == 0;
+        let takes = if late { self.millis(1_000, 20_000) } else { self.millis(1, 20) };
+        if late {
+            self.trace.count(Count::LateClose);
+        }
+        let (home, run) = (self.gateways[g].home.clone(), self.gateways[g].run);
+        self.schedule(self.now + takes, Event::Route { gateway: g, run, home, op: Op::Unregister { device, epoch } });
+    }
+
+    pub(crate) fn renew_lease(&mut self, g: usize) {
+        self.ask_registry(g, Op::Renew);
+    }
+
+    /// Something arrives at the registry.
+    pub(crate) fn route(&mut self, g: usize, run: u32, home: &Arc<Home>, op: Op) {
+        if self.now < self.routes.away_until {
+            return;
+        }
+        match op {
+            Op::Register { device, asked, link } => self.register(g, run, home, device, asked, link),
+            Op::Unregister { device, epoch } => self.take_back(device, epoch, home),
+            Op::Renew => {
+                self.routes.leases.insert(home.incarnation, self.now + ROUTE_LEASE);
+            }
+        }
+    }
+
+    fn register(&mut self, g: usize, run: u32, home: &Arc<Home>, device: usize, asked: Epoch, link: usize) {
+        let before = self.routes.expected[device];
+        let Some(registered) = self.routes.register(device, home, asked, self.now) else { return };
+        let epoch = registered.epoch;
+        self.trace.note(self.now, "registered", [device as u64, epoch.0, home.incarnation.0]);
+        if epoch <= asked || before.is_some_and(|(held, _)| epoch <= held) {
+            self.trace.violated(format!("epoch {epoch} was granted after {before:?}, asked {asked}"));
+        }
+        self.routes.expected[device] = Some((epoch, home.incarnation));
+        self.check_route(device);
+        let at = self.now + self.delay();
+        self.schedule(at, Event::Registered { gateway: g, run, link, epoch, in_time: true });
+    }
+
+    /// A close arrives, however old it is.
+    fn take_back(&mut self, device: usize, epoch: Epoch, by: &Arc<Home>) {
+        let now = self.now;
+        let unfenced = self.routes.lookup(device, now).filter(|_| self.bug == Some(Bug::UnfencedDelete));
+        let (home, told) = unfenced.map_or((Arc::clone(by), epoch), |route| (route.home, route.epoch));
+        self.trace.note(now, "unregistered", [device as u64, epoch.0, by.incarnation.0]);
+        if self.routes.unregister(device, &home, told, now) {
+            let expected = self.routes.expected[device].take();
+            if expected != Some((epoch, by.incarnation)) {
+                self.trace.violated(format!(
+                    "the close of connection {epoch} at incarnation {} took away the route of {expected:?}",
+                    by.incarnation
+                ));
+            }
+        }
+        self.check_route(device);
+    }
+
+    fn check_route(&mut self, device: usize) {
+        let route = self.routes.lookup(device, self.now).map(|route| (route.epoch, route.home.incarnation));
+        if route != self.routes.expected[device] {
+            let expected = self.routes.expected[device];
+            self.trace.violated(format!("the route of device {device} is {route:?}, not {expected:?}"));
+        }
+    }
+
+    /// A service pushes something to a device: what a reader of routes does.
+    pub(crate) fn push_to(&mut self, device: usize) {
+        let now = self.now;
+        let Some(route) = self.routes.lookup(device, now).filter(|_| now >= self.routes.away_until) else { return };
+        let incarnation = route.home.incarnation;
+        if self.routes.leases.get(&incarnation).is_none_or(|&until| until <= now) {
+            return self.trace.count(Count::LeaseLapsed);
+        }
+        if let Some(&died) = self.routes.dead.get(&incarnation)
+            && now.since(died) > ROUTE_LEASE + RENEWAL_AT_MOST
+        {
+            self.trace.violated(format!("a route leads to incarnation {incarnation}, which died at {died}"));
+        }
+        let g = (incarnation.0 / 1_000) as usize;
+        if self.gateways[g].is_up() && self.gateways[g].home.incarnation == incarnation {
+            self.push(g, USERS[device], &name(device));
+        }
+    }
+}
