@@ -155,3 +155,48 @@ async fn every_metric_of_a_manager_is_documented_described_and_there() {
     assert_eq!(recorded, documented);
     end(gateways, managers).await;
 }
+
+/// Runs the program; returns its exit code, and what it said on standard output and standard error.
+async fn dagor(line: String) -> (i32, String, String) {
+    let run = move || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dagor"));
+        command.args(line.split_whitespace()).env_remove("DAGOR_TOKEN").env("NO_COLOR", "1");
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_commands_say_what_was_done_or_what_to_do_instead() {
+    let site = Site::fast("").await;
+    let managers = managers(1, None).await;
+    let gateways = vec![site.gateway("a", &addresses(&managers)).await];
+    let admin = managers[0].addresses.admin;
+    until_said("the service is known", admin, "/v1/fleet", |said| said["services"][0]["service"] == "main").await;
+    let to = format!("--token {TOKEN} --manager {admin}");
+
+    let (code, out, said) = dagor(format!("cap main 20/64 --for 30s {to} --json")).await;
+    assert_eq!((code, said.trim()), (0, "main is capped at 20/64 for 30s"));
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["for"], "30s");
+    let capped = Cut::through(Level::new(20, 64));
+    until("it is capped", || gateways[0].gateway.gates[0].effective_cut() == capped).await;
+    // Nobody is at the first address: the next one is asked.
+    let (code, out, _) = dagor(format!("cap main open --token {TOKEN} --manager 127.0.0.1:1 --manager {admin}")).await;
+    assert_eq!((code, out.as_str()), (0, ""));
+    until("it is not any more", || gateways[0].gateway.gates[0].effective_cut() == Cut::OPEN).await;
+
+    for (line, exit_code, words) in [
+        (format!("cap mian 20 {to}"), 2, "there are: main, login"),
+        (format!("cap main 64 {to}"), 2, "business priority"),
+        (format!("drain x {to}"), 2, "there are: a"),
+        (format!("kick ann --manager {admin}"), 2, "DAGOR_TOKEN"),
+        (format!("kick ann --token {TOKEN} --manager 127.0.0.1:1"), 1, "dagor manager"),
+    ] {
+        let (code, out, said) = dagor(line.clone()).await;
+        assert_eq!((code, out.as_str()), (exit_code, ""), "{line}: {said}");
+        assert!(said.contains(words), "{line}: {said}");
+    }
+    end(gateways, managers).await;
+}

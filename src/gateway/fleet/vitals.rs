@@ -44,7 +44,7 @@ impl Vitals {
     /// CPUs that the process may use, whole or not.
     fn cores(&self) -> f64 {
         let machine = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
-        self.limits("cpu.max", |text| quota(text)).fold(machine, f64::min)
+        self.limits("cpu.max", quota).fold(machine, f64::min)
     }
 
     fn memory(&self) -> Option<f64> {

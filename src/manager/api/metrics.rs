@@ -7,14 +7,9 @@ use metrics_process::Collector;
 use crate::manager::engine::Round;
 
 /// A recorder of its own for each look, so that a gateway that is gone leaves no series behind.
+#[derive(Default)]
 pub(super) struct Metrics {
     process: Collector,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self { process: Collector::default() }
-    }
 }
 
 /// Every metric with its meaning; docs/metrics.md has the same list.
