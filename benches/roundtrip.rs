@@ -62,6 +62,7 @@ fn gateway(service: SocketAddr) -> SocketAddr {
             priority_key: [7; 16],
             sample: None,
             managers: None,
+            routes: gateway::RouteStore::Memory,
         };
         let running = gateway::start(config).await.unwrap();
         address.send(running.addresses.clients).unwrap();

@@ -188,6 +188,7 @@ fn worker() -> Arc<Worker> {
         priority_key: [7; 16],
         sample: None,
         managers: None,
+        routes: dagor::gateway::RouteStore::Memory,
     };
     let home = Home { gateway: "bench".into(), incarnation: Incarnation(1), address: String::new() };
     let store = config.policy.open(unix_millis()).unwrap();

@@ -48,11 +48,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("admin", &["admission", "gateway", "policy", "ticket", "web", "wire"]),
+    ("admin", &["admission", "gateway", "policy", "registry", "ticket", "web", "wire"]),
     ("client", &["clock", "id", "pb", "wire"]),
     ("sim", &["admission", "clock", "id", "policy", "trace"]),
     ("load", &["clock", "id", "pb", "trace", "wire"]),
-    ("cli", &["client", "clock", "gateway", "id", "load", "manager", "policy", "service", "sim"]),
+    ("cli", &["client", "clock", "gateway", "id", "load", "manager", "policy", "registry", "service", "sim"]),
 ];
 
 /// Where decisions are made from arguments alone.

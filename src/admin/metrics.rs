@@ -9,6 +9,7 @@ use crate::{
     admission::GateSnapshot,
     gateway::{Gateway, counters::Outcome, fleet::FleetCounts},
     policy::PolicyStatus,
+    registry::CallCount,
     ticket::Fault,
     wire::Reason,
 };
@@ -42,6 +43,12 @@ fn describe() {
     describe_gauge!("dagor_pushes_unacked", "Pushes taken to be written that no client has acknowledged");
     describe_counter!("dagor_tickets_total", "Tickets shown at logins, by whether they count");
     describe_gauge!("dagor_ticket_keys_failing", "1 while the newest keys for tickets on disk are refused");
+    describe_gauge!("dagor_routes_away", "1 while the registry of routes does not answer");
+    describe_gauge!("dagor_routes_behind", "1 while connections may be missing in the registry of routes");
+    describe_counter!("dagor_routes_calls_total", "Calls of the registry of routes, by call and result");
+    describe_counter!("dagor_routes_restored_total", "Routes that were written again for connections that are there");
+    describe_counter!("dagor_routes_outdated_total", "Connections closed for a later login that was found then");
+    describe_counter!("dagor_routes_closes_total", "Earlier logins at other gateways, by whether those were told");
     describe_gauge!("dagor_queue_waiting", "Requests that wait for a place, by service");
     describe_gauge!("dagor_in_flight", "Requests that a service has not answered, by service");
     describe_gauge!("dagor_places", "Requests that a service takes at the same time, by service");
@@ -78,6 +85,7 @@ impl Metrics {
             self.process.collect();
             record_connections(gateway);
             record_tickets(gateway);
+            record_routes(gateway);
             record_requests(gateway);
             record_sample(gateway);
             record_services(gateway);
@@ -117,6 +125,21 @@ fn record_tickets(gateway: &Gateway) {
         }
     }
     gauge!("dagor_ticket_keys_failing").set(f64::from(u8::from(gateway.tickets.is_failing())));
+}
+
+fn record_routes(gateway: &Gateway) {
+    let stats = gateway.routes.stats();
+    gauge!("dagor_routes_away").set(f64::from(u8::from(stats.away)));
+    gauge!("dagor_routes_behind").set(f64::from(u8::from(stats.behind)));
+    counter!("dagor_routes_restored_total").absolute(stats.restored_total);
+    counter!("dagor_routes_outdated_total").absolute(stats.outdated_total);
+    counter!("dagor_routes_closes_total", "result" => "told").absolute(stats.closes_told_total);
+    counter!("dagor_routes_closes_total", "result" => "lost").absolute(stats.closes_lost_total);
+    // Of what never happened this one alone has a series, so that a dashboard finds the name.
+    counter!("dagor_routes_calls_total", "call" => "register", "result" => "answered").absolute(0);
+    for CallCount { call, result, total } in gateway.registry.counts() {
+        counter!("dagor_routes_calls_total", "call" => call, "result" => result).absolute(total);
+    }
 }
 
 fn record_requests(gateway: &Gateway) {

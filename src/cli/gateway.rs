@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, at_least_one, gateway_file, listen::loopback_only, stop};
 use crate::{
-    gateway::{self, Addresses, GatewayConfig, PolicySource, Running, StartError, sample::SampleLog},
+    gateway::{self, Addresses, GatewayConfig, PolicySource, RouteStore, Running, StartError, sample::SampleLog},
     policy::ServiceAddresses,
 };
 
@@ -23,9 +23,11 @@ use crate::{
   dagor gateway --service main=127.0.0.1:7403 --config fleet.toml one of a fleet
 
 The configuration file says what gateways of a fleet share:
+  [routes]
+  redis = \"redis://127.0.0.1:6379\"    # or several nodes of a Redis Cluster; without it routes are kept in memory
   [managers]
   addresses = [\"127.0.0.1:7500\", \"127.0.0.1:7510\"]   # one speaks; when it is lost, the next one
-  user_key_file = \"user.key\"                           # users are placed alike everywhere
+  user_key_file = \"user.key\"         # users are placed alike everywhere
 
 The policy file is watched: a change takes effect without a restart, and a faulty one changes nothing.")]
 pub struct Args {
@@ -85,6 +87,7 @@ impl Listen {
             services,
             policy,
             priority_key: random_key()?,
+            routes: RouteStore::Memory,
             sample: self.sample_log.clone().map(|file| SampleLog { file, one_in: self.sample }),
             managers: None,
         })
@@ -121,6 +124,7 @@ pub fn run(args: Args) -> Result<(), Error> {
     let mut config = args.listen.config(&args.name, args.service, policy)?;
     if let Some(file) = &args.config {
         let file = gateway_file::read(file)?;
+        config.routes = file.routes()?;
         config.managers = file.managers()?;
         config.priority_key = file.user_key()?.unwrap_or(config.priority_key);
     }
@@ -156,6 +160,7 @@ fn not_started(error: StartError) -> Error {
             .hint("is another gateway running? choose other addresses with --listen, --admin and --push"),
         StartError::Sample { .. } => Error::from_chain(&error).hint("give --sample-log a file that can be written"),
         StartError::Tickets(_) => Error::from_chain(&error).hint("the policy's [tickets] keys_file names the file"),
+        StartError::Routes(_) => Error::from_chain(&error).hint("look at [routes] of the configuration file"),
         StartError::Worker(_) => Error::from_chain(&error),
     }
 }

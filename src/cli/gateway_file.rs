@@ -1,43 +1,57 @@
 //! The configuration file of `dagor gateway`: what the gateways of a fleet share, read once at the start.
 
+mod managers;
+
 use std::{
     fs,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Deserialize;
 
+use self::managers::ManagersSection;
 use super::Error;
-use crate::gateway::fleet::ManagersConfig;
+use crate::{
+    gateway::{RouteStore, fleet::ManagersConfig},
+    registry::redis::RedisSettings,
+};
+
+/// Shorter, and a busy server is taken for one that is away; longer, and logins wait for it.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
 
 /// What was written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GatewayFile {
+    #[serde(default)]
+    routes: RoutesSection,
     managers: Option<ManagersSection>,
     /// Where it stood; paths in it are relative to that.
     #[serde(skip)]
     directory: PathBuf,
 }
 
-/// `[managers]`: who says where the fleet's clients go.
-#[derive(Debug, Deserialize)]
+/// `[routes]`: where the fleet keeps which client is connected to which gateway.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ManagersSection {
-    /// host:port of each.
-    addresses: Vec<String>,
-    /// Where clients reach this gateway, if not where it listens.
-    #[serde(default)]
-    advertise: Vec<String>,
-    /// Whether their policy takes the place of the gateway's own.
-    #[serde(default = "yes")]
-    accept_policy: bool,
-    /// A file with the fleet's secret for placing users: 32 hexadecimal digits.
-    user_key_file: Option<PathBuf>,
+struct RoutesSection {
+    /// One address of a server, or several of a Cluster's nodes. Without it routes are kept in memory.
+    redis: Option<Addresses>,
+    /// A file with the certificate authority of the servers, in PEM.
+    authority: Option<PathBuf>,
+    /// How long a login waits for Redis before it goes on without.
+    timeout: Option<String>,
+    /// What all keys begin with.
+    prefix: Option<String>,
 }
 
-const fn yes() -> bool {
-    true
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Addresses {
+    One(String),
+    Several(Vec<String>),
 }
 
 /// Reads a file.
@@ -60,20 +74,7 @@ impl GatewayFile {
     ///
     /// A usage error that names the key.
     pub(super) fn managers(&self) -> Result<Option<ManagersConfig>, Error> {
-        let Some(section) = &self.managers else { return Ok(None) };
-        for (key, addresses) in [("addresses", &section.addresses), ("advertise", &section.advertise)] {
-            if let Some(address) = addresses.iter().find(|address| !is_address(address)) {
-                return Err(Error::usage(format_args!("managers.{key}: {address:?} is not host:port")));
-            }
-        }
-        if section.addresses.is_empty() {
-            return Err(Error::usage("managers.addresses: name at least one, such as \"127.0.0.1:7500\""));
-        }
-        Ok(Some(ManagersConfig {
-            addresses: section.addresses.clone(),
-            advertise: section.advertise.clone(),
-            accept_policy: section.accept_policy,
-        }))
+        self.managers.as_ref().map(ManagersSection::config).transpose()
     }
 
     /// The fleet's secret for placing users, so that every gateway places a user alike.
@@ -82,82 +83,92 @@ impl GatewayFile {
     ///
     /// A usage error that names the file.
     pub(super) fn user_key(&self) -> Result<Option<[u8; 16]>, Error> {
-        let Some(file) = self.managers.as_ref().and_then(|section| section.user_key_file.as_ref()) else {
-            return Ok(None);
+        self.managers.as_ref().map_or(Ok(None), |section| section.user_key(&self.directory))
+    }
+
+    /// Where the routes are.
+    ///
+    /// # Errors
+    ///
+    /// A usage error that names the key.
+    pub(super) fn routes(&self) -> Result<RouteStore, Error> {
+        let RoutesSection { redis, authority, timeout, prefix } = &self.routes;
+        let nodes = match redis {
+            Some(Addresses::One(address)) => vec![address.clone()],
+            Some(Addresses::Several(addresses)) => addresses.clone(),
+            None if authority.is_some() || timeout.is_some() || prefix.is_some() => {
+                return Err(Error::usage("routes: `redis` is missing: nothing else is of use without it"));
+            }
+            None => return Ok(RouteStore::Memory),
         };
-        let path = self.directory.join(file);
-        let wrong = |what: &dyn std::fmt::Display| {
-            let error = Error::usage(format_args!("managers.user_key_file: {}: {what}", path.display()));
-            error.hint(
-                "it holds 32 hexadecimal digits, as `openssl rand -hex 16` prints them, the same for all gateways",
-            )
+        let mut settings = RedisSettings { nodes, ..RedisSettings::default() };
+        settings.authority = match authority {
+            Some(path) => Some(read_authority(&self.directory.join(path))?),
+            None => None,
         };
-        let text = fs::read_to_string(&path).map_err(|error| wrong(&error))?;
-        let digits = text.trim();
-        let key = u128::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 32);
-        key.map(|key| Some(key.to_be_bytes())).ok_or_else(|| wrong(&"no key"))
+        if let Some(text) = timeout {
+            let timeout = humantime::parse_duration(text).ok().filter(|timeout| TIMEOUTS.contains(timeout));
+            settings.timeout = timeout
+                .ok_or_else(|| Error::usage(format_args!("routes.timeout: {text:?} is not within 10ms and 10s")))?;
+        }
+        if let Some(prefix) = prefix {
+            settings.prefix.clone_from(prefix);
+        }
+        Ok(RouteStore::Redis(settings))
     }
 }
 
-fn is_address(text: &str) -> bool {
-    let port = |port: &str| port.parse::<u16>().is_ok();
-    text.rsplit_once(':').is_some_and(|(host, rest)| !host.is_empty() && port(rest))
+/// Reads the certificate authority of Redis servers.
+///
+/// # Errors
+///
+/// A usage error that names the file.
+pub(super) fn read_authority(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|error| Error::usage(format_args!("{}: {error}", path.display())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn file(text: &str) -> Result<GatewayFile, String> {
+    fn routes(text: &str) -> Result<RouteStore, String> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("fleet.toml");
         fs::write(&path, text).unwrap();
-        read(&path).map_err(|error| format!("{error:?}"))
-    }
-
-    fn managers(text: &str) -> Result<Option<ManagersConfig>, String> {
-        file(text)?.managers().map_err(|error| format!("{error:?}"))
+        fs::write(directory.path().join("ca.pem"), "an authority").unwrap();
+        read(&path).and_then(|file| file.routes()).map_err(|error| format!("{error:?}"))
     }
 
     #[test]
-    fn there_are_managers_if_the_file_says_so() {
-        assert_eq!(managers(""), Ok(None));
-        let found =
-            managers("[managers]\naddresses = [\"a:1\", \"[::1]:2\"]\nadvertise = [\"x.example:7400\"]").unwrap();
-        let expected = ManagersConfig {
-            addresses: vec!["a:1".into(), "[::1]:2".into()],
-            advertise: vec!["x.example:7400".into()],
-            accept_policy: true,
+    fn routes_are_in_memory_unless_there_is_a_redis() {
+        assert_eq!(routes(""), Ok(RouteStore::Memory));
+        assert_eq!(routes("[routes]"), Ok(RouteStore::Memory));
+        let one = RedisSettings { nodes: vec!["redis://a".into()], ..RedisSettings::default() };
+        assert_eq!(routes("[routes]\nredis = \"redis://a\""), Ok(RouteStore::Redis(one)));
+        let text = "[routes]\nredis = [\"rediss://a\", \"rediss://b\"]\nauthority = \"ca.pem\"\ntimeout = \"90ms\"\nprefix = \"x:\"";
+        let several = RedisSettings {
+            nodes: vec!["rediss://a".into(), "rediss://b".into()],
+            authority: Some(b"an authority".to_vec()),
+            timeout: Duration::from_millis(90),
+            prefix: "x:".into(),
+            ..RedisSettings::default()
         };
-        assert_eq!(found, Some(expected));
+        assert_eq!(routes(text), Ok(RouteStore::Redis(several)));
     }
 
     #[test]
     fn what_is_wrong_is_named() {
         for (text, named) in [
-            ("[manager]", "manager"),
-            ("[managers]", "addresses"),
-            ("[managers]\naddresses = []", "at least one"),
-            ("[managers]\naddresses = [\"a\"]", "managers.addresses"),
-            ("[managers]\naddresses = [\"a:1\"]\nadvertise = [\"b:x\"]", "managers.advertise"),
-            ("[managers]\naddresses = [\"a:1\"]\nadvertize = []", "advertize"),
+            ("[routes]\nredi = \"redis://a\"", "redi"),
+            ("[route]", "route"),
+            ("[routes]\nredis = 7", "redis"),
+            ("[routes]\ntimeout = \"1s\"", "`redis` is missing"),
+            ("[routes]\nredis = \"redis://a\"\ntimeout = \"soon\"", "routes.timeout"),
+            ("[routes]\nredis = \"redis://a\"\ntimeout = \"1h\"", "routes.timeout"),
+            ("[routes]\nredis = \"redis://a\"\nauthority = \"none.pem\"", "none.pem"),
         ] {
-            let error = managers(text).unwrap_err();
+            let error = routes(text).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn the_users_key_is_32_digits_in_a_file_beside_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("fleet.toml");
-        fs::write(&path, "[managers]\naddresses = [\"a:1\"]\nuser_key_file = \"key\"").unwrap();
-        let key = || read(&path).unwrap().user_key().map_err(|error| format!("{error:?}"));
-        assert!(key().unwrap_err().contains("user_key_file"));
-        fs::write(directory.path().join("key"), "000102030405060708090a0b0c0d0e0f\n").unwrap();
-        assert_eq!(key().unwrap().unwrap()[..3], [0, 1, 2]);
-        fs::write(directory.path().join("key"), "0001").unwrap();
-        assert!(key().unwrap_err().contains("no key"));
-        assert_eq!(file("").unwrap().user_key().unwrap(), None);
     }
 }

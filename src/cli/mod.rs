@@ -18,6 +18,7 @@ pub mod manager;
 pub mod operate;
 mod page;
 pub mod policy;
+pub mod route;
 pub mod serve;
 pub mod simulate;
 mod stop;
@@ -63,6 +64,7 @@ enum Command {
     Echo(echo::Args),
     Load(load::Args),
     Policy(policy::Args),
+    Route(route::Args),
     Simulate(simulate::Args),
     Cap(operate::CapArgs),
     Drain(operate::DrainArgs),
@@ -79,6 +81,7 @@ impl Command {
             Self::Echo(args) => echo::run(args),
             Self::Load(args) => load::run(args),
             Self::Policy(args) => policy::run(args),
+            Self::Route(args) => route::run(args),
             Self::Simulate(args) => simulate::run(args),
             Self::Cap(args) => operate::cap(&args),
             Self::Drain(args) => operate::drain(&args),

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use super::{fleet::ManagersConfig, sample::SampleLog, tickets::KeysError};
 use crate::policy::{Faults, Policy, PolicyStore, table::ServiceAddresses};
+#[cfg(feature = "redis")]
+use crate::registry::redis::{Fault, RedisSettings};
 
 /// A gateway's settings.
 #[derive(Clone, Debug)]
@@ -28,6 +30,19 @@ pub struct GatewayConfig {
     pub sample: Option<SampleLog>,
     /// The fleet's managers, if there are any.
     pub managers: Option<ManagersConfig>,
+    /// Where the routes are.
+    pub routes: RouteStore,
+}
+
+/// Where the routes are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RouteStore {
+    /// In this process, for a single gateway.
+    #[default]
+    Memory,
+    /// In Redis, for the gateways of a fleet.
+    #[cfg(feature = "redis")]
+    Redis(RedisSettings),
 }
 
 /// Where a policy comes from.
@@ -84,6 +99,10 @@ pub enum StartError {
     /// There are no keys for tickets.
     #[error(transparent)]
     Tickets(KeysError),
+    /// The routes have no sensible address.
+    #[cfg(feature = "redis")]
+    #[error("the routes cannot be kept in this Redis")]
+    Routes(#[source] Fault),
     /// A thread could not be started.
     #[error("cannot start a worker")]
     Worker(#[source] std::io::Error),

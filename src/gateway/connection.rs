@@ -6,7 +6,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     task::Waker,
     time::Duration,
@@ -27,6 +27,8 @@ pub struct Connection {
     /// User and device, one behind the other.
     names: Box<str>,
     user_bytes: u8,
+    /// In which life of the registry its route was written; 0 if in none.
+    routed_in: AtomicU8,
     /// Index into the policy's tiers.
     pub tier: u8,
     /// What the user's level and grains come from.
@@ -192,7 +194,18 @@ impl Connection {
         names.push_str(user);
         names.push_str(device);
         let names = names.into_boxed_str();
-        Arc::new(Self { names, user_bytes, tier, user_hash, epoch, outbox, outgoing: Mutex::default() })
+        let (routed_in, outgoing) = (AtomicU8::new(0), Mutex::default());
+        Arc::new(Self { names, user_bytes, routed_in, tier, user_hash, epoch, outbox, outgoing })
+    }
+
+    /// In which life of the registry its route was written; 0 if in none.
+    pub fn routed_in(&self) -> u8 {
+        self.routed_in.load(Ordering::Relaxed)
+    }
+
+    /// Its route was written in this life of the registry; 0 if it was not.
+    pub fn set_routed_in(&self, life: u8) {
+        self.routed_in.store(life, Ordering::Relaxed);
     }
 
     /// Queues a push of `business`.

@@ -30,6 +30,7 @@ pub mod presence;
 pub mod push;
 pub mod request;
 pub mod roster;
+pub mod routes;
 mod run;
 pub mod sample;
 pub mod scratch;
@@ -52,7 +53,7 @@ use std::{
 };
 
 pub use self::{
-    config::{GatewayConfig, PolicySource, StartError},
+    config::{GatewayConfig, PolicySource, RouteStore, StartError},
     run::{Addresses, Running, start},
 };
 use self::{
@@ -62,6 +63,7 @@ use self::{
     fleet::Fleet,
     request::Table,
     roster::Roster,
+    routes::Routes,
     sample::Sample,
     tickets::Tickets,
     worker::Worker,
@@ -101,6 +103,8 @@ pub struct Gateway {
     pub roster: Roster<Arc<Connection>>,
     /// Where everyone is connected.
     pub registry: Arc<dyn Registry>,
+    /// What is to be told to the registry and to the gateways it names.
+    pub routes: Routes,
     /// What clients carry from login to login.
     pub tickets: Tickets,
     /// Bytes that wait to be written.
@@ -158,6 +162,7 @@ impl Gateway {
             priority_key: PriorityKey(config.priority_key),
             roster: Roster::default(),
             registry,
+            routes: Routes::default(),
             tickets,
             budget: ByteBudget::new(policy.connections.outgoing_bytes_total),
             limits: LimitHandle::new(limits(&policy.connections)),

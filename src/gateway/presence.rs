@@ -10,6 +10,7 @@ use super::{
     greet::{Greeting, Rejection},
     login::{self, Identity},
     roster::{Inserted, Member, Roster},
+    routes,
 };
 use crate::{
     clock::{Timestamp, unix_millis},
@@ -18,7 +19,7 @@ use crate::{
         heartbeat::Linked,
         step::{Step, With},
     },
-    registry::{Held, Login},
+    registry::{Held, Login, Registered},
     request::Admitted,
     wire::Reason,
 };
@@ -45,17 +46,24 @@ impl Step<LoggedIn> for RegisterRoute {
         // A gateway whose clock is behind must not grant less than its client has had.
         let asked = ticket.map_or(Epoch(0), |ticket| ticket.last_epoch).max(Epoch(unix_millis()));
         let request = Login { user, device, home: &gateway.home, asked };
-        let epoch = match gateway.registry.register(request, gateway.clock.now()).await {
-            Ok(registered) => registered.epoch,
+        // Before the call: what the registry loses from then on is restored.
+        let life = gateway.routes.life();
+        let (registered, routed_in) = match gateway.registry.register(request, gateway.clock.now()).await {
+            Ok(registered) => (registered, life),
             // A login goes on without the registry: the epoch is what it would most likely have granted.
             Err(error) => {
-                tracing::warn!(%error, "a route was not registered");
-                Epoch(asked.0.saturating_add(1))
+                tracing::debug!(%error, "a route was not registered; it is restored later");
+                (Registered { epoch: Epoch(asked.0.saturating_add(1)), previous: None }, 0)
             }
         };
+        let outbox = OutboxId(hello.outbox);
+        if let Some(previous) = registered.previous {
+            gateway.routes.supersede(&gateway.home, user, &previous, outbox);
+        }
         let hash = gateway.priority_key.user(user.as_bytes());
         let tier = login::tier(ticket, &gateway.store.current());
-        let connection = Connection::new(user, device, tier, hash, epoch, OutboxId(hello.outbox));
+        let connection = Connection::new(user, device, tier, hash, registered.epoch, outbox);
+        connection.set_routed_in(routed_in);
         Ok(Presence { gateway: gateway.clone(), connection })
     }
 }
@@ -75,7 +83,10 @@ impl Presence {
     ///
     /// If a newer login of the same device is there already.
     pub fn enter(&self) -> Result<(), Rejection> {
-        enter(&self.gateway.roster, &self.connection)
+        let entered = enter(&self.gateway.roster, &self.connection);
+        // Not before it is where it will be looked for.
+        routes::entered(&self.gateway, &self.connection);
+        entered
     }
 }
 
@@ -88,24 +99,29 @@ pub fn enter(roster: &Roster<Arc<Connection>>, connection: &Arc<Connection>) -> 
     match roster.insert(connection.clone()) {
         Inserted::New => Ok(()),
         Inserted::Replaced(previous) | Inserted::Evicted(previous) => {
-            previous.end(match newer(connection, &previous) {
-                Reason::Superseded => Ending::Close(Reason::Superseded),
-                reason => Ending::Kick(reason),
-            });
+            previous.end(ending_of(&previous, connection.outbox));
             Ok(())
         }
         Inserted::Outdated(connection) => {
             let held = roster.get(connection.user(), connection.device());
-            let reason = held.map_or(Reason::Superseded, |held| newer(&held, &connection));
+            let reason = held.map_or(Reason::Superseded, |held| replaced_by(&connection, held.outbox));
             Err(Rejection::Login { reason, detail: "a newer login is here" })
         }
     }
 }
 
+/// How a connection ends whose device has logged in again, with this outbox.
+pub fn ending_of(older: &Connection, outbox: OutboxId) -> Ending {
+    match replaced_by(older, outbox) {
+        Reason::Superseded => Ending::Close(Reason::Superseded),
+        reason => Ending::Kick(reason),
+    }
+}
+
 /// What the older one of two connections is told. The same outbox is the same client, come back before its old link
 /// was found dead: whatever it has under way goes on. Any other one must not fight for the place.
-fn newer(one: &Connection, other: &Connection) -> Reason {
-    if one.outbox == other.outbox { Reason::Superseded } else { Reason::Replaced }
+fn replaced_by(older: &Connection, outbox: OutboxId) -> Reason {
+    if older.outbox == outbox { Reason::Superseded } else { Reason::Replaced }
 }
 
 impl Drop for Presence {
@@ -120,7 +136,7 @@ impl Drop for Presence {
         let deleted = gateway.registry.unregister(held, now);
         // The registry in memory answers at once; one elsewhere takes the order and goes on by itself.
         if let Some(Err(error)) = deleted.now_or_never() {
-            tracing::warn!(%error, "a route was not deleted; it ends with this gateway's lease");
+            tracing::debug!(%error, "a route was not deleted; it ends with this gateway's lease");
         }
     }
 }

@@ -11,12 +11,16 @@ use super::{
     Gateway,
     connection::{Connection, PushLimits, PushRefused},
     roster::SHARDS,
+    routes,
 };
 use crate::{
-    id::BusinessCode,
+    id::{BusinessCode, Epoch},
     pb::{
         client,
-        service::{PushMessage, PushOutcome, PushResult, PushResults, Pushes, gateway_server, push_message::Target},
+        service::{
+            CloseRequest, CloseResponse, PushMessage, PushOutcome, PushResult, PushResults, Pushes, gateway_server,
+            push_message::Target,
+        },
     },
     policy::table::Policy,
 };
@@ -72,7 +76,13 @@ impl PushService {
             },
         };
         match target {
-            Target::User(user) => delivery.to_user(&user, &push.device),
+            Target::User(user) => {
+                let result = delivery.to_user(&user, &push.device);
+                if result.outcome == PushOutcome::NotConnected as i32 && push.route_epoch != 0 {
+                    self.gateway.routes.doubt(user, push.device, Epoch(push.route_epoch), self.gateway.clock.now());
+                }
+                result
+            }
             Target::Everyone(_) => delivery.to_everyone().await,
         }
     }
@@ -161,6 +171,16 @@ impl gateway_server::Gateway for PushService {
             async move { service.batch(batch?).await }
         });
         Ok(Response::new(Box::pin(results)))
+    }
+
+    async fn close(&self, request: Request<CloseRequest>) -> Result<Response<CloseResponse>, Status> {
+        let superseded = request.into_inner().superseded;
+        if superseded.len() > MAX_BATCH {
+            return Err(Status::invalid_argument(format!("at most {MAX_BATCH} are closed at once")));
+        }
+        let closed = superseded.into_iter().map(|superseded| routes::close(&self.gateway, superseded));
+        let closed = closed.filter(|&was_there| was_there).count();
+        Ok(Response::new(CloseResponse { closed: u32::try_from(closed).unwrap_or(u32::MAX) }))
     }
 }
 

@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Gateway,
-    config::{GatewayConfig, StartError},
+    config::{GatewayConfig, RouteStore, StartError},
     connection::Ending,
     fleet, porch,
     push::PushService,
+    routes,
     sample::{MAX_TRACE_BYTES, Sample, SampleLog},
     windows,
     worker::{TICK, Worker},
@@ -28,7 +29,7 @@ use crate::{
     id::Incarnation,
     pb::service::gateway_server::GatewayServer,
     policy,
-    registry::{Home, MemoryRegistry},
+    registry::{Home, MemoryRegistry, Registry},
     service::batch::MAX_MESSAGE_BYTES,
     trace::Recorder,
     wire::Reason,
@@ -78,7 +79,8 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
         incarnation: Incarnation(fastrand::u64(..)),
         address: addresses.push.to_string(),
     };
-    let gateway = Gateway::new(&config, store, Arc::new(MemoryRegistry::new()), home)?;
+    let gateway = Gateway::new(&config, store, open_routes(&config.routes)?, home)?;
+    routes::begin(&gateway).await;
     let recorder = config.sample.as_ref().map(|sample| begin_sample(sample, &gateway)).transpose()?;
     let stop = CancellationToken::new();
     // Until everything runs, whatever fails ends what runs already.
@@ -89,6 +91,7 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
     let mut tasks = vec![
         until(&stop, follow_policy(gateway.clone())),
         until(&stop, follow_keys(gateway.clone())),
+        until(&stop, routes::keep(gateway.clone())),
         until(&stop, admin::serve(admin_listener, gateway.clone())),
         until(&stop, serve_pushes(push_listener, gateway.clone())),
     ];
@@ -98,6 +101,17 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
     }
     unfinished.disarm();
     Ok(Running { gateway, addresses, stop, tasks, workers: threads, recorder })
+}
+
+fn open_routes(store: &RouteStore) -> Result<Arc<dyn Registry>, StartError> {
+    match store {
+        RouteStore::Memory => Ok(Arc::new(MemoryRegistry::new())),
+        #[cfg(feature = "redis")]
+        RouteStore::Redis(settings) => {
+            let registry = crate::registry::redis::RedisRegistry::open(settings.clone());
+            Ok(Arc::new(registry.map_err(StartError::Routes)?))
+        }
+    }
 }
 
 /// The workers take their parts of the sample from the gateway when they start.
@@ -260,16 +274,17 @@ impl Running {
             // A task that panicked has said so on standard error.
             let _ = task.await;
         }
-        let workers = self.workers;
+        let (workers, gateway) = (self.workers, self.gateway.clone());
         let join = move || {
             workers.into_iter().for_each(|worker| drop(worker.join()));
             // Nobody tells anything any more.
-            self.gateway.worker_list().iter().filter_map(|worker| worker.sample.as_ref()).for_each(Sample::flush);
+            gateway.worker_list().iter().filter_map(|worker| worker.sample.as_ref()).for_each(Sample::flush);
             self.recorder.map(Recorder::finish)
         };
         if let Ok(Some(Err(error))) = tokio::task::spawn_blocking(join).await {
             tracing::error!(%error, "the sample of requests is incomplete");
         }
+        routes::end(&self.gateway).await;
     }
 
     fn tell_everyone(&self, ending: impl Fn() -> Ending) {

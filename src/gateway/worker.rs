@@ -281,7 +281,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        gateway::{GatewayConfig, PolicySource},
+        gateway::{GatewayConfig, PolicySource, RouteStore},
         id::Incarnation,
         policy::{self, table::Balance},
         registry::{Home, MemoryRegistry},
@@ -301,6 +301,7 @@ mod tests {
             priority_key: [0; 16],
             sample: None,
             managers: None,
+            routes: RouteStore::Memory,
         };
         let store = config.policy.open(0).unwrap();
         let home = Home { gateway: config.name.clone(), incarnation: Incarnation(1), address: String::new() };

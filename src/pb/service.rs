@@ -102,6 +102,9 @@ pub struct PushMessage {
     pub business: ::prost::alloc::string::String,
     #[prost(bytes = "bytes", tag = "5")]
     pub dedupe_key: ::prost::bytes::Bytes,
+    /// The epoch of the route that led here, if one did. If `device` is not connected, that route is deleted.
+    #[prost(fixed64, tag = "6")]
+    pub route_epoch: u64,
     #[prost(bytes = "bytes", tag = "15")]
     pub payload: ::prost::bytes::Bytes,
     #[prost(oneof = "push_message::Target", tags = "1, 2")]
@@ -131,6 +134,31 @@ pub struct PushResult {
 pub struct PushResults {
     #[prost(message, repeated, tag = "1")]
     pub results: ::prost::alloc::vec::Vec<PushResult>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CloseRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub superseded: ::prost::alloc::vec::Vec<Superseded>,
+}
+/// A login that a later one of the same device, at another gateway, has taken the place of.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Superseded {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub device: ::prost::alloc::string::String,
+    /// The epoch of the earlier login: what is connected with this one or a lower one is to be closed.
+    #[prost(fixed64, tag = "3")]
+    pub through_epoch: u64,
+    /// The outbox of the later login. A connection of the same outbox is closed as superseded, and one of another is kicked.
+    #[prost(fixed64, tag = "4")]
+    pub outbox: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseResponse {
+    /// How many of them were connected.
+    #[prost(uint32, tag = "1")]
+    pub closed: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -641,6 +669,28 @@ pub mod gateway_client {
                 .insert(GrpcMethod::new("dagor.service.v1.Gateway", "Push"));
             self.inner.streaming(req, path, codec).await
         }
+        /// From another gateway: clients that have logged in there since. Asking again changes nothing.
+        pub async fn close(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CloseRequest>,
+        ) -> std::result::Result<tonic::Response<super::CloseResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dagor.service.v1.Gateway/Close",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dagor.service.v1.Gateway", "Close"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -667,6 +717,11 @@ pub mod gateway_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::Pushes>>,
         ) -> std::result::Result<tonic::Response<Self::PushStream>, tonic::Status>;
+        /// From another gateway: clients that have logged in there since. Asking again changes nothing.
+        async fn close(
+            &self,
+            request: tonic::Request<super::CloseRequest>,
+        ) -> std::result::Result<tonic::Response<super::CloseResponse>, tonic::Status>;
     }
     /// Implemented by the gateway; logic services dial it.
     #[derive(Debug)]
@@ -785,6 +840,49 @@ pub mod gateway_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dagor.service.v1.Gateway/Close" => {
+                    #[allow(non_camel_case_types)]
+                    struct CloseSvc<T: Gateway>(pub Arc<T>);
+                    impl<T: Gateway> tonic::server::UnaryService<super::CloseRequest>
+                    for CloseSvc<T> {
+                        type Response = super::CloseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CloseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Gateway>::close(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CloseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -48,7 +48,7 @@ const NOW: Timestamp = Timestamp::ZERO;
 
 /// A run of a gateway.
 pub(super) fn home(gateway: &str) -> Arc<Home> {
-    let incarnation = gateway.bytes().fold(7, |number: u64, byte| number * 256 + u64::from(byte));
+    let incarnation = gateway.bytes().fold(7, |number: u64, byte| number.wrapping_mul(31).wrapping_add(byte.into()));
     Arc::new(Home { gateway: gateway.into(), incarnation: Incarnation(incarnation), address: "127.0.0.1:1".into() })
 }
 

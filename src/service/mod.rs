@@ -47,6 +47,7 @@ pub mod push;
 mod queue;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod router;
 pub mod server;
 pub mod store;
 mod stream;
@@ -59,6 +60,7 @@ pub use handler::{Handler, HandlerError, Reply, Request};
 pub use memory::Memory;
 pub use pacer::Pacer;
 pub use push::{Gateway, Gateways, Push, PushClient, PushError, Pushed};
+pub use router::Router;
 pub use server::{ServeError, Server};
 pub use store::{IdempotencyStore, StoreStats};
 pub use window::{CallKey, WindowSettings, WindowStats};

@@ -19,7 +19,7 @@ use super::{
     desk::lock,
 };
 use crate::{
-    id::Incarnation,
+    id::{Epoch, Incarnation},
     pb::service::{self as pb, gateway_client::GatewayClient},
 };
 
@@ -65,6 +65,19 @@ impl Push {
         self
     }
 
+    /// Who it is for.
+    pub(super) fn target(&self) -> Target<'_> {
+        match &self.0.target {
+            Some(pb::push_message::Target::User(user)) => Target::User { user, device: &self.0.device },
+            Some(pb::push_message::Target::Everyone(_)) | None => Target::Everyone,
+        }
+    }
+
+    /// The same to one device, by a route that was looked up.
+    pub(super) fn along(&self, device: &str, epoch: Epoch) -> Self {
+        Self(pb::PushMessage { device: device.to_owned(), route_epoch: epoch.0, ..self.0.clone() })
+    }
+
     fn to(target: pb::push_message::Target, business: String, payload: Bytes) -> Self {
         Self(pb::PushMessage { target: Some(target), business, payload, ..pb::PushMessage::default() })
     }
@@ -75,6 +88,16 @@ impl Push {
 pub struct Pushed {
     /// How many connections it was written to.
     pub connections: u32,
+}
+
+/// Who a push is for.
+pub(super) enum Target<'a> {
+    /// One device of a user, or all if it has no name.
+    User {
+        user: &'a str,
+        device: &'a str,
+    },
+    Everyone,
 }
 
 /// Why a push was not written.
@@ -92,6 +115,9 @@ pub enum PushError {
     /// The gateway cannot be reached: certainly not written.
     #[error("the gateway cannot be reached")]
     Unreachable,
+    /// The registry of routes did not answer: certainly not written.
+    #[error("the routes cannot be looked up")]
+    NoRoutes,
     /// The link was lost, or no result came in time: it may have been written.
     #[error("no result from the gateway")]
     Unknown,

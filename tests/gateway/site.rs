@@ -98,6 +98,7 @@ impl Site {
             priority_key: [7; 16],
             sample: None,
             managers: None,
+            routes: gateway::RouteStore::Memory,
         };
         let running = gateway::start(config).await.unwrap();
         let site = Self { running, instance, directory };

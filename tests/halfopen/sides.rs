@@ -72,6 +72,7 @@ pub(crate) fn gateway() {
             priority_key: [7; 16],
             sample: None,
             managers: None,
+            routes: gateway::RouteStore::Memory,
         });
         let running = running.await.unwrap();
         let (gateway, admin) = (running.gateway.clone(), running.addresses.admin);

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 /// Gateways first, then instances.
 const GATEWAYS: usize = 2;
 const INSTANCES: usize = 2;
-/// Each instance works on so many messages at a time.
-const WORKERS: usize = 2;
+/// Each instance works on so many messages at a time: enough that the work takes longer than the ledger.
+const WORKERS: usize = 8;
 /// One process is killed after a pause of this length, in milliseconds, and away for that long.
 const PAUSE_MS: std::ops::Range<u64> = 1_000..4_000;
 const AWAY_MS: std::ops::Range<u64> = 100..1_500;

@@ -74,7 +74,7 @@ fn number(name: &str, default: u64) -> u64 {
 async fn what_is_replied_was_done_once_and_nothing_is_done_twice() {
     let plan = Plan::from_environment();
     println!("{plan:?}");
-    let redis = Redis::start_with(Durability::Always);
+    let redis = Redis::start_with(Durability::Process);
     let site = Site::new(&redis.url(), plan.capacity());
     let mut fleet = Fleet::start(site, plan.seed);
     let cutters = [

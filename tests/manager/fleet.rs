@@ -116,6 +116,7 @@ impl Site {
             policy: PolicySource::File(self.policy_path()),
             priority_key: [7; 16],
             sample: None,
+            routes: gateway::RouteStore::Memory,
             managers: Some(ManagersConfig {
                 addresses: managers.iter().map(SocketAddr::to_string).collect(),
                 advertise: Vec::new(),

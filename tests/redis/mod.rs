@@ -21,6 +21,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) enum Durability {
     /// Nothing is written.
     None,
+    /// Everything is handed to a file before it is answered, which survives the process: `appendonly yes`.
+    Process,
     /// Everything is in a file before it is answered: `appendonly yes`, `appendfsync always`.
     Always,
 }
@@ -126,8 +128,10 @@ impl Redis {
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &self.address.port().to_string(), "--save", ""]);
         command.args(["--daemonize", "no", "--loglevel", "notice", "--maxmemory-policy", "noeviction"]);
-        if self.durability == Durability::Always {
-            command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        match self.durability {
+            Durability::None => {}
+            Durability::Process => drop(command.args(["--appendonly", "yes"])),
+            Durability::Always => drop(command.args(["--appendonly", "yes", "--appendfsync", "always"])),
         }
         if let Some(password) = &self.password {
             command.args(["--requirepass", password]);

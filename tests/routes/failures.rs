@@ -185,3 +185,27 @@ async fn what_is_deleted_ends_by_itself() {
     assert!(registry.unregister(held("watch", watch), NOW).await.unwrap());
     assert!((50_000..=60_000).contains(&left()), "a tombstone outlives its route by a minute");
 }
+
+#[tokio::test]
+async fn what_waits_for_redis_is_bounded_and_the_rest_fails_at_once() {
+    let redis = Redis::start();
+    let bounded = RedisSettings { in_flight: 16, deletions: 4, ..settings(vec![redis.url()]) };
+    let registry = RedisRegistry::open(bounded).unwrap();
+    let home = home("g1");
+    let users: Vec<_> = (0..1000).map(|number| format!("user-{number}")).collect();
+    // All are made before the first is answered: this thread is the only one.
+    let login = |user| Login { user, device: "phone", home: &home, asked: Epoch(1) };
+    let logins: Vec<_> = users.iter().map(|user| registry.register(login(user), NOW)).collect();
+    let logins = futures_util::future::join_all(logins).await;
+    assert_eq!(logins.iter().filter(|login| login.is_ok()).count(), 16);
+    let held = |user| Held { user, device: "phone", home: &home, epoch: Epoch(2) };
+    let deletions: Vec<_> = users.iter().map(|user| registry.unregister(held(user), NOW)).collect();
+    let deletions = futures_util::future::join_all(deletions).await;
+    assert_eq!(deletions.iter().filter(|deleted| matches!(deleted, Ok(true))).count(), 4);
+    let busy: Vec<_> = registry.counts().into_iter().filter(|count| count.result == "busy").collect();
+    assert_eq!(
+        busy.iter().map(|count| (count.call, count.total)).collect::<Vec<_>>(),
+        [("register", 984), ("unregister", 996)]
+    );
+    assert!(registry.register(login("user-0"), NOW).await.is_ok(), "there is room again");
+}

@@ -4,12 +4,20 @@
 #![allow(clippy::disallowed_methods, reason = "what is bounded in time is measured in real time")]
 
 mod cluster;
+mod command;
 #[path = "../../src/registry/conformance.rs"]
 mod conformance;
 mod failures;
+mod fleet;
+mod moves;
+mod proxy;
 #[path = "../redis/mod.rs"]
 mod redis;
 mod servers;
+mod site;
+#[path = "../gateway/talker.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod talker;
 mod tls;
 
 use dagor::{

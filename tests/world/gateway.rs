@@ -31,7 +31,7 @@ use dagor::{
 use crate::{
     audit::Audit,
     bugs::Bug,
-    client::BUSINESSES,
+    client::{BUSINESSES, USERS},
     ledger::IN_ORDER,
     net::Item,
     routes::Op,
@@ -348,9 +348,10 @@ impl World {
         let asked = ticket.map_or(Epoch(0), |ticket| ticket.last_epoch).max(Epoch(unix_ms));
         let (run, device) = (self.gateways[g].run, device(&hello.device));
         self.trace.note(self.now, "hello", [g as u64, device as u64, asked.0]);
-        self.ask_registry(g, Op::Register { device, asked, link });
+        let outbox = OutboxId(hello.outbox);
+        self.ask_registry(g, Op::Register { device, asked, outbox, link });
         let timeout = self.now + REGISTRY_TIMEOUT;
-        self.schedule(timeout, Event::Registered { gateway: g, run, link, epoch: Epoch(asked.0 + 1), in_time: false });
+        self.schedule(timeout, Event::Registered { gateway: g, run, link, epoch: Epoch(asked.0 + 1) });
         session.phase = Phase::Entering(Box::new(hello));
     }
 
@@ -406,6 +407,21 @@ impl World {
             }
         }
         self.gateway_turns(g);
+    }
+
+    /// A device has logged in elsewhere: what is older is closed.
+    pub(crate) fn supersede(&mut self, g: usize, run: u32, device: usize, epoch: Epoch, outbox: OutboxId) {
+        let gateway = &self.gateways[g];
+        if gateway.run != run || !gateway.is_up() {
+            return;
+        }
+        let Some(older) = gateway.roster.get(USERS[device], &format!("d{device}")) else { return };
+        if older.epoch < epoch {
+            self.trace.count(Count::Superseded);
+            let kick = self.bug == Some(Bug::KickOnMigration);
+            older.end(if kick { Ending::Kick(Reason::Replaced) } else { presence::ending_of(&older, outbox) });
+            self.gateway_turns(g);
+        }
     }
 
     /// A request that a client sent; what refuses it at once is returned.

@@ -43,8 +43,6 @@ pub(crate) struct Message {
 pub(crate) struct Ledger {
     messages: Vec<Message>,
     places: BTreeMap<(u64, u64), usize>,
-    /// The highest id of an outbox that had an effect, of the business in order.
-    highest: BTreeMap<u64, u64>,
 }
 
 /// What a reply has besides the place, so that queues get full.
@@ -133,14 +131,16 @@ impl Ledger {
         }
         message.effects_in.extend(lives);
         message.effects += 1;
-        if message.business == IN_ORDER && message.effects == 1 {
-            let ended = message.told.is_some() || message.settling || message.lost;
-            let id = message.id;
-            let highest = self.highest.entry(message.outbox).or_default();
-            if *highest > id && !ended {
-                trace.violated(format!("message {id} of outbox {} has its effect after message {highest}", key.0));
+    }
+
+    /// An effect took place of a business whose messages keep their order. What its client holds before it has had its own.
+    pub(crate) fn in_order(&self, (outbox, id): (u64, u64), held: impl Iterator<Item = u64>, trace: &mut Trace) {
+        for before in held.take_while(|&held| held < id) {
+            let Some(&place) = self.places.get(&(outbox, before)) else { continue };
+            let message = &self.messages[place];
+            if message.business == IN_ORDER && message.effects == 0 && !message.failed {
+                trace.violated(format!("message {outbox}/{id} has its effect before message {before}"));
             }
-            *highest = id.max(*highest);
         }
     }
 

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use crate::world::{Event, World};
 
 /// Bytes that a socket takes before its reader has read some.
-pub(crate) const SOCKET_BYTES: usize = 600;
+pub(crate) const SOCKET_BYTES: usize = 300;
 
 /// What arrives.
 #[derive(Debug)]

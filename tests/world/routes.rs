@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dagor::{
     clock::Timestamp,
-    id::{Epoch, Incarnation},
+    id::{Epoch, Incarnation, OutboxId},
     registry::{Held, Home, Login, MemoryRegistry, Registered, Registry, Route},
 };
 use futures_util::FutureExt as _;
@@ -25,7 +25,7 @@ const RENEWAL_AT_MOST: Duration = Duration::from_secs(10);
 /// What a gateway asks.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Register { device: usize, asked: Epoch, link: usize },
+    Register { device: usize, asked: Epoch, outbox: OutboxId, link: usize },
     Unregister { device: usize, epoch: Epoch },
     Renew,
 }
@@ -115,7 +115,12 @@ impl World {
             return;
         }
         match op {
-            Op::Register { device, asked, link } => self.register(g, run, home, device, asked, link),
+            Op::Register { device, asked, outbox, link } => {
+                let Some(registered) = self.register(device, home, asked) else { return };
+                let (at, epoch) = (self.now + self.delay(), registered.epoch);
+                self.schedule(at, Event::Registered { gateway: g, run, link, epoch });
+                self.close_previous(device, &registered, home, outbox);
+            }
             Op::Unregister { device, epoch } => self.take_back(device, epoch, home),
             Op::Renew => {
                 self.routes.leases.insert(home.incarnation, self.now + ROUTE_LEASE);
@@ -123,9 +128,9 @@ impl World {
         }
     }
 
-    fn register(&mut self, g: usize, run: u32, home: &Arc<Home>, device: usize, asked: Epoch, link: usize) {
+    fn register(&mut self, device: usize, home: &Arc<Home>, asked: Epoch) -> Option<Registered> {
         let before = self.routes.expected[device];
-        let Some(registered) = self.routes.register(device, home, asked, self.now) else { return };
+        let registered = self.routes.register(device, home, asked, self.now)?;
         let epoch = registered.epoch;
         self.trace.note(self.now, "registered", [device as u64, epoch.0, home.incarnation.0]);
         if epoch <= asked || before.is_some_and(|(held, _)| epoch <= held) {
@@ -133,8 +138,19 @@ impl World {
         }
         self.routes.expected[device] = Some((epoch, home.incarnation));
         self.check_route(device);
-        let at = self.now + self.delay();
-        self.schedule(at, Event::Registered { gateway: g, run, link, epoch, in_time: true });
+        Some(registered)
+    }
+
+    /// The gateway where the device was until now is asked to close what is older: a model, of a message that may be late.
+    fn close_previous(&mut self, device: usize, registered: &Registered, home: &Arc<Home>, outbox: OutboxId) {
+        let epoch = registered.epoch;
+        let elsewhere = |route: &&Route| route.home.incarnation != home.incarnation;
+        if let Some(previous) = registered.previous.as_ref().filter(elsewhere) {
+            let incarnation = previous.home.incarnation.0;
+            let (gateway, run) = ((incarnation / 1_000) as usize, (incarnation % 1_000) as u32);
+            let at = self.now + self.delay();
+            self.schedule(at, Event::Supersede { gateway, run, device, epoch, outbox });
+        }
     }
 
     /// A close arrives, however old it is.

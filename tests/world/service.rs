@@ -21,7 +21,7 @@ use prost::Message as _;
 
 use crate::{
     bugs::Bug,
-    ledger,
+    ledger::{self, IN_ORDER},
     store::Committed,
     trace::Count,
     world::{Event, GATEWAYS, INSTANCES, World},
@@ -280,8 +280,7 @@ impl World {
         } else {
             match answer {
                 None => {
-                    let name = (key.window.outbox.0, key.message.0);
-                    self.ledger.effect(&payload, name, Some((i, instance_run)), &mut self.trace);
+                    self.effect(&key, &payload, Some((i, instance_run)));
                     done
                 }
                 Some(answer) => {
@@ -291,6 +290,17 @@ impl World {
             }
         };
         self.finish(i, run, answer);
+    }
+
+    fn effect(&mut self, key: &CallKey, payload: &[u8], lives: Option<(usize, u32)>) {
+        let name = (key.window.outbox.0, key.message.0);
+        self.ledger.effect(payload, name, lives, &mut self.trace);
+        let client = self.clients.iter().find(|client| client.outbox == name.0);
+        if let Some(agent) = client.and_then(|client| client.agent.as_ref())
+            && key.window.business.0 == IN_ORDER
+        {
+            self.ledger.in_order(name, agent.unsettled_ids().map(|id| id.0), &mut self.trace);
+        }
     }
 
     fn note_failure(&mut self, payload: &[u8], answer: &pb::Answer) {
@@ -327,8 +337,7 @@ impl World {
         let answer = match counts {
             Committed::Done => {
                 if has_effect {
-                    let name = (key.window.outbox.0, key.message.0);
-                    self.ledger.effect(payload, name, None, &mut self.trace);
+                    self.effect(key, payload, None);
                 }
                 self.note_failure(payload, &answer);
                 answer

@@ -15,7 +15,7 @@ use dagor::{
     client::LinkId,
     clock::Timestamp,
     gateway::{scratch::Scratch, tickets::Tickets},
-    id::Epoch,
+    id::{Epoch, OutboxId},
     mac::SigningKey,
     policy::table::Policy,
     registry::Home,
@@ -62,8 +62,9 @@ pub(crate) enum Event {
     Tick { gateway: usize, run: u32 },
     StartGateway { gateway: usize },
     StopGateway { gateway: usize, run: u32 },
-    Registered { gateway: usize, run: u32, link: usize, epoch: Epoch, in_time: bool },
+    Registered { gateway: usize, run: u32, link: usize, epoch: Epoch },
     Route { gateway: usize, run: u32, home: Arc<Home>, op: Op },
+    Supersede { gateway: usize, run: u32, device: usize, epoch: Epoch, outbox: OutboxId },
     Push { device: usize },
     Call { stream: usize },
     Answers { stream: usize },
@@ -269,8 +270,8 @@ impl World {
                     self.stop_gateway(gateway, false);
                 }
             }
-            Event::Registered { gateway, run, link, epoch, in_time } => {
-                self.trace.note(now, "epoch", [link as u64, epoch.0, u64::from(in_time)]);
+            Event::Registered { gateway, run, link, epoch } => {
+                self.trace.note(now, "epoch", [link as u64, epoch.0, 0]);
                 self.registered(gateway, run, link, epoch);
             }
             Event::Route { gateway, run, home, op } => self.route(gateway, run, &home, op),
@@ -278,6 +279,10 @@ impl World {
                 self.push_to(device);
                 let next = now + self.millis(200, 2_000);
                 self.schedule(next, Event::Push { device });
+            }
+            Event::Supersede { gateway, run, device, epoch, outbox } => {
+                self.trace.note(now, "supersede", [gateway as u64, device as u64, epoch.0]);
+                self.supersede(gateway, run, device, epoch, outbox);
             }
             Event::Call { stream } => {
                 self.trace.note(now, "call", [stream as u64, self.streams[stream].instance as u64, 0]);

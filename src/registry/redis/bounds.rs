@@ -115,17 +115,17 @@ impl Bounds {
     ) -> Result<T, Fault> {
         let answered = tokio::time::timeout(self.timeout, asked).await;
         let answered = answered.unwrap_or(Err(Fault::TimedOut(self.timeout)));
-        let (ended, is_away) = match &answered {
-            Ok(_) => (Ended::Answered, false),
-            Err(Fault::TimedOut(_)) => (Ended::Late, true),
+        let (ended, away_since) = match &answered {
+            Ok(_) => (Ended::Answered, None),
+            Err(Fault::TimedOut(timeout)) => (Ended::Late, Some(now + *timeout)),
             // What one user's key has to do with is no fault of the server: it answered.
-            Err(Fault::Redis(error)) => (Ended::Failed, !matches!(error.code(), Some("ERR" | "WRONGTYPE"))),
-            Err(_) => (Ended::Failed, false),
+            Err(Fault::Redis(error)) if matches!(error.code(), Some("ERR" | "WRONGTYPE")) => (Ended::Failed, None),
+            Err(Fault::Redis(_)) => (Ended::Failed, Some(now)),
+            Err(_) => (Ended::Failed, None),
         };
-        if is_away {
-            self.rest.begin(now + self.timeout)
-        } else {
-            self.rest.end()
+        match away_since {
+            Some(since) => self.rest.begin(since),
+            None => self.rest.end(),
         }
         self.count(call, ended);
         answered
@@ -196,7 +196,7 @@ mod tests {
         let places = [bounds.admit(Call::Register, NOW).unwrap(), bounds.admit(Call::Register, NOW).unwrap()];
         assert!(matches!(bounds.admit(Call::Register, NOW), Err(Fault::Busy)));
         drop(places);
-        bounds.admit(Call::Register, NOW).unwrap();
+        drop(bounds.admit(Call::Register, NOW).unwrap());
         assert_eq!(bounds.counts(), [CallCount { call: "register", result: "busy", total: 1 }]);
     }
 
@@ -207,10 +207,10 @@ mod tests {
         assert!(matches!(never.await, Err(Fault::TimedOut(_))));
         assert!(matches!(bounds.admit(Call::Lookup, NOW), Err(Fault::Resting)));
         let later = NOW + Duration::from_millis(10) + REST;
-        bounds.admit(Call::Lookup, later).unwrap();
+        drop(bounds.admit(Call::Lookup, later).unwrap());
         assert!(matches!(bounds.admit(Call::Lookup, later), Err(Fault::Resting)), "one is on its way");
         bounds.answer(Call::Lookup, later, async { Ok(()) }).await.unwrap();
-        bounds.admit(Call::Lookup, later).unwrap();
+        drop(bounds.admit(Call::Lookup, later).unwrap());
     }
 
     #[tokio::test]
@@ -218,6 +218,6 @@ mod tests {
         let bounds = bounds();
         let refused = bounds.answer(Call::Lookup, NOW, async { Err::<(), _>(Fault::Unexpected) });
         refused.await.unwrap_err();
-        bounds.admit(Call::Lookup, NOW).unwrap();
+        drop(bounds.admit(Call::Lookup, NOW).unwrap());
     }
 }
