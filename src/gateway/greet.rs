@@ -96,6 +96,9 @@ pub enum Rejection {
     /// Logins are at their rate, or this one is less important than what the gateway can serve.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The fleet's managers want it elsewhere, or later.
+    #[error("{}", .0.reason.name())]
+    Elsewhere(Elsewhere),
     /// Not who it says, or not said as it must be.
     #[error("{detail}")]
     Login {
@@ -112,12 +115,24 @@ pub enum Rejection {
     Gone,
 }
 
+/// What the fleet wants of a client that is not let in here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Elsewhere {
+    /// Whether it may go elsewhere or has to come back.
+    pub reason: Reason,
+    /// When, chosen for this client.
+    pub retry_after: Duration,
+    /// Where to, drawn for this client; empty if it has to come back.
+    pub alternatives: Vec<pb::Alternative>,
+}
+
 impl Rejection {
     /// The one place that turns a rejection into a reason. `None` if the client simply left.
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::AtTheDoor(Refused { refusal, .. }) | Self::Refused(refusal) => Some(refusal.cause.into()),
             Self::Login { reason, .. } | Self::Handshake(reason) => Some(*reason),
+            Self::Elsewhere(elsewhere) => Some(elsewhere.reason),
             Self::Gone => None,
         }
     }
@@ -131,10 +146,15 @@ impl Rejection {
                 (reason.name(), spread(refusal.retry_after))
             }
             Self::Login { detail, .. } => (*detail, Duration::ZERO),
+            Self::Elsewhere(elsewhere) => (reason.name(), elsewhere.retry_after),
             Self::Handshake(_) | Self::Gone => (reason.name(), RETRY_AFTER),
         };
-        let retry_after_ms = millis(retry_after);
-        Some(pb::Refused { reason: reason.code(), detail: detail.into(), retry_after_ms, ..pb::Refused::default() })
+        let alternatives = match self {
+            Self::Elsewhere(elsewhere) => elsewhere.alternatives.clone(),
+            _ => Vec::new(),
+        };
+        let (detail, retry_after_ms) = (detail.into(), millis(retry_after));
+        Some(pb::Refused { reason: reason.code(), detail, retry_after_ms, alternatives, ..pb::Refused::default() })
     }
 }
 

@@ -594,7 +594,7 @@ impl World {
             let Some(call) = gateway.calls.remove(&answer.id) else { continue };
             debug_assert_eq!(call.stream, stream);
             links.push(call.link);
-            resolve(&mut gateway.sessions, &call, link::outcome(answer, Value::from_bits(1)));
+            resolve(&mut gateway.sessions, &call, link::outcome(answer, Value::from_bits(1), self.now));
         }
         self.turns(g, links);
     }
