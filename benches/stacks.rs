@@ -61,7 +61,7 @@ impl Service<Placed<ClientRequest>> for Answering {
     fn call(&mut self, placed: Placed<ClientRequest>) -> Self::Future {
         let Placed { place, request, .. } = placed;
         place.complete();
-        ready(Ok(Answer { payload: request.payload, handler_us: 0, received: request.arrived }))
+        ready(Ok(Answer { payload: request.payload, handler_us: 0, received: request.arrived, mark: None }))
     }
 }
 

@@ -87,6 +87,37 @@ fn a_path_that_cannot_be_read_is_a_fault_of_the_file() {
 }
 
 #[test]
+fn marks_are_allowed_only_as_far_as_is_written() {
+    let text = "[[tier]]\nname = \"all\"\nlevels = [16, 127]\n[[tier]]\nname = \"vip\"\nlevels = [0, 15]\n\
+        [[service]]\nname = \"main\"\n[service.marks]\nlevels = [0, 31]\ntiers = [\"vip\"]\nlongest = \"5m\"\n\
+        [[service]]\nname = \"other\"\n";
+    let policy = Policy::parse("p", &(text.to_owned() + "[[business]]\nname = \"a\"\ncode = 2\nservice = \"main\"\n"));
+    let policy = policy.unwrap();
+    let [main, other] = ["main", "other"].map(|name| &policy.service_named(name).unwrap().marks);
+    assert_eq!((main.levels, &main.tiers[..], main.longest), (Some((0, 31)), &[1][..], Duration::from_secs(300)));
+    assert_eq!((other.levels, &other.tiers[..]), (None, &[][..]));
+    assert_eq!(policy.service_of(BusinessCode(2)).unwrap().name, "main");
+    assert!(policy.service_of(BusinessCode::LOGIN).is_none());
+}
+
+#[test]
+fn what_is_wrong_with_marks_is_shown_where_it_was_written() {
+    let text = "[[service]]\nname = \"main\"\n[service.marks]\nlevels = [9, 128]\ntiers = [\"gold\"]\n\
+        longest = \"0s\"\nlevel = 3\n[[service]]\nname = \"other\"\n[service.marks]\nlevels = \"all\"\n";
+    assert_eq!(
+        faults_of(text),
+        [
+            "1:1 : there are several services: which one answers this?",
+            "4:10 service[0].marks.levels: levels are two numbers from 0 to 127, the lower one first",
+            "5:10 service[0].marks.tiers[0]: unknown tier `gold`",
+            "6:11 service[0].marks.longest: longest must be from 1s to 30days, not 0s",
+            "7:1 service[0].marks.level: unknown key `level`",
+            "11:10 service[1].marks.levels: expected two numbers such as [0, 127], or \"none\"",
+        ]
+    );
+}
+
+#[test]
 fn the_manual_says_what_holds_where_nothing_is_written() {
     let manual = Policy::built_in_default();
     let nothing = Policy::parse("nothing", "").unwrap();

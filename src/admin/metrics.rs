@@ -7,7 +7,7 @@ use metrics_process::Collector;
 
 use crate::{
     admission::GateSnapshot,
-    gateway::{Gateway, counters::Outcome, fleet::FleetCounts},
+    gateway::{Gateway, counters::Outcome, fleet::FleetCounts, marks::MarkFault},
     policy::PolicyStatus,
     registry::CallCount,
     ticket::Fault,
@@ -42,6 +42,7 @@ fn describe() {
     describe_gauge!("dagor_outgoing_bytes_peak", "The most bytes that ever waited to be written to clients");
     describe_gauge!("dagor_pushes_unacked", "Pushes taken to be written that no client has acknowledged");
     describe_counter!("dagor_tickets_total", "Tickets shown at logins, by whether they count");
+    describe_counter!("dagor_marks_total", "Marks that services gave, by whether they were taken");
     describe_gauge!("dagor_ticket_keys_failing", "1 while the newest keys for tickets on disk are refused");
     describe_gauge!("dagor_routes_away", "1 while the registry of routes does not answer");
     describe_gauge!("dagor_routes_behind", "1 while connections may be missing in the registry of routes");
@@ -85,6 +86,7 @@ impl Metrics {
             self.process.collect();
             record_connections(gateway);
             record_tickets(gateway);
+            record_marks(gateway);
             record_routes(gateway);
             record_requests(gateway);
             record_sample(gateway);
@@ -125,6 +127,13 @@ fn record_tickets(gateway: &Gateway) {
         }
     }
     gauge!("dagor_ticket_keys_failing").set(f64::from(u8::from(gateway.tickets.is_failing())));
+}
+
+fn record_marks(gateway: &Gateway) {
+    counter!("dagor_marks_total", "result" => "taken").absolute(gateway.marks.taken_total());
+    for &fault in MarkFault::ALL {
+        counter!("dagor_marks_total", "result" => fault.name()).absolute(gateway.marks.refused_total(fault));
+    }
 }
 
 fn record_routes(gateway: &Gateway) {

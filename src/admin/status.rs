@@ -1,10 +1,12 @@
 //! A gateway's state as JSON, `GET /v1/status`. Fields are only ever added.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::{
     admission::{Cut, GateSnapshot},
-    gateway::Gateway,
+    gateway::{Gateway, marks::MarkFault},
 };
 
 /// The answer.
@@ -15,7 +17,15 @@ pub(super) struct Status {
     draining: bool,
     connections: usize,
     policy: PolicyState,
+    marks: MarksState,
     gates: Vec<GateState>,
+}
+
+#[derive(Debug, Serialize)]
+struct MarksState {
+    taken_total: u64,
+    /// By why they were refused.
+    refused_total: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,6 +77,13 @@ impl Status {
                 since_unix_ms: policy.since_unix_millis,
                 path: policy.path.map(|path| path.display().to_string()),
                 last_failure: policy.last_failure.map(|failure| failure.rendered),
+            },
+            marks: MarksState {
+                taken_total: gateway.marks.taken_total(),
+                refused_total: MarkFault::ALL
+                    .iter()
+                    .map(|&fault| (fault.name(), gateway.marks.refused_total(fault)))
+                    .collect(),
             },
             gates,
         }

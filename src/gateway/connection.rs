@@ -16,8 +16,9 @@ use bytes::Bytes;
 
 use crate::{
     admission::UserHash,
-    gateway::roster::Member,
+    gateway::{marks::Slot, roster::Member},
     id::{BusinessCode, Epoch, OutboxId},
+    pb::service::Mark,
     wire::{HEADER_BYTES, Reason},
 };
 
@@ -37,6 +38,8 @@ pub struct Connection {
     pub epoch: Epoch,
     /// The client's outbox.
     pub outbox: OutboxId,
+    /// Where a logic service has put it.
+    pub mark: Slot,
     outgoing: Mutex<Outgoing>,
 }
 
@@ -47,6 +50,8 @@ pub struct PendingPush {
     pub business: BusinessCode,
     /// The encoded body, shared by everyone who gets the same push.
     pub body: Bytes,
+    /// Where the client stands once this is written, if its service says so.
+    pub mark: Option<Arc<Mark>>,
 }
 
 /// What another task wants of the session.
@@ -194,8 +199,8 @@ impl Connection {
         names.push_str(user);
         names.push_str(device);
         let names = names.into_boxed_str();
-        let (routed_in, outgoing) = (AtomicU8::new(0), Mutex::default());
-        Arc::new(Self { names, user_bytes, routed_in, tier, user_hash, epoch, outbox, outgoing })
+        let (routed_in, mark, outgoing) = (AtomicU8::new(0), Slot::default(), Mutex::default());
+        Arc::new(Self { names, user_bytes, routed_in, tier, user_hash, epoch, outbox, mark, outgoing })
     }
 
     /// In which life of the registry its route was written; 0 if in none.
@@ -208,30 +213,24 @@ impl Connection {
         self.routed_in.store(life, Ordering::Relaxed);
     }
 
-    /// Queues a push of `business`.
+    /// Queues a push.
     ///
     /// # Errors
     ///
     /// If the connection has ended, or the push finds no room in its queue or in `budget`.
-    pub fn push(
-        &self,
-        business: BusinessCode,
-        body: Bytes,
-        limits: PushLimits,
-        budget: &ByteBudget,
-    ) -> Result<(), PushRefused> {
+    pub fn push(&self, push: PendingPush, limits: PushLimits, budget: &ByteBudget) -> Result<(), PushRefused> {
         let mut outgoing = self.outgoing();
         if outgoing.closed {
             return Err(PushRefused::Closed);
         }
-        let bytes = HEADER_BYTES + body.len();
+        let bytes = HEADER_BYTES + push.body.len();
         let is_full = outgoing.bytes + outgoing.unsent + bytes > limits.bytes
             || outgoing.pushes.len() + outgoing.unacked as usize >= limits.unacked;
         if is_full || !budget.try_take(bytes) {
             return Err(PushRefused::Full);
         }
         outgoing.bytes += bytes;
-        outgoing.pushes.push_back(PendingPush { business, body });
+        outgoing.pushes.push_back(push);
         wake(outgoing);
         Ok(())
     }
@@ -343,6 +342,10 @@ mod tests {
         Connection::new("alice", "phone", 0, hash, Epoch(1), OutboxId(1))
     }
 
+    const fn push_of(body: Bytes) -> PendingPush {
+        PendingPush { business: BusinessCode(9), body, mark: None }
+    }
+
     const fn bytes(bytes: usize) -> PushLimits {
         PushLimits { bytes, unacked: 1000 }
     }
@@ -351,7 +354,7 @@ mod tests {
     fn pushes_are_bounded_by_what_is_not_acknowledged() {
         let (connection, budget) = (connection(), ByteBudget::new(1000));
         let limits = PushLimits { bytes: 1000, unacked: 2 };
-        let push = || connection.push(BusinessCode(9), Bytes::from_static(b"a"), limits, &budget);
+        let push = || connection.push(push_of(Bytes::from_static(b"a")), limits, &budget);
         assert_eq!([push(), push(), push()], [Ok(()), Ok(()), Err(PushRefused::Full)]);
         assert_eq!(connection.take_outgoing(Waker::noop(), &budget).0.len(), 2);
         assert_eq!((push(), budget.unacked()), (Err(PushRefused::Full), 2));
@@ -365,7 +368,7 @@ mod tests {
     fn an_acknowledgement_of_what_was_not_sent_or_was_acknowledged_changes_nothing() {
         let (connection, budget) = (connection(), ByteBudget::new(1000));
         let limits = PushLimits { bytes: 1000, unacked: 2 };
-        let push = || connection.push(BusinessCode(9), Bytes::from_static(b"a"), limits, &budget);
+        let push = || connection.push(push_of(Bytes::from_static(b"a")), limits, &budget);
         connection.acknowledge(u64::MAX, &budget);
         for sent in 1..=2 {
             assert_eq!(push(), Ok(()));
@@ -396,7 +399,7 @@ mod tests {
     fn pushes_are_bounded_by_connection_and_by_process() {
         let (connection, budget) = (connection(), ByteBudget::new(50));
         let push = |frame: usize, limit| {
-            connection.push(BusinessCode(9), Bytes::from(vec![0; frame - HEADER_BYTES]), bytes(limit), &budget)
+            connection.push(push_of(Bytes::from(vec![0; frame - HEADER_BYTES])), bytes(limit), &budget)
         };
         assert_eq!(push(30, 30), Ok(()));
         assert_eq!(push(16, 30), Err(PushRefused::Full));
@@ -409,7 +412,7 @@ mod tests {
     #[test]
     fn what_the_socket_does_not_take_counts_and_holds_the_pushes_back() {
         let (connection, budget) = (connection(), ByteBudget::new(50));
-        let push = || connection.push(BusinessCode(9), Bytes::from_static(b"abcd"), bytes(50), &budget);
+        let push = || connection.push(push_of(Bytes::from_static(b"abcd")), bytes(50), &budget);
         connection.set_unsent(30, &budget);
         assert_eq!((push(), push()), (Ok(()), Err(PushRefused::Full)));
         connection.end(Ending::Kick(Reason::Kicked));
@@ -426,10 +429,10 @@ mod tests {
     #[test]
     fn a_connection_that_has_ended_takes_nothing_and_keeps_nothing() {
         let (connection, budget) = (connection(), ByteBudget::new(50));
-        connection.push(BusinessCode(9), Bytes::from_static(b"abc"), bytes(50), &budget).unwrap();
+        connection.push(push_of(Bytes::from_static(b"abc")), bytes(50), &budget).unwrap();
         connection.shut(&budget);
         assert_eq!(budget.used(), 0);
-        let late = connection.push(BusinessCode(9), Bytes::from_static(b"abc"), bytes(50), &budget);
+        let late = connection.push(push_of(Bytes::from_static(b"abc")), bytes(50), &budget);
         assert_eq!(late, Err(PushRefused::Closed));
     }
 

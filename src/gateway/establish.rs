@@ -59,7 +59,7 @@ impl Service<Monitored<Present>> for Establish {
             }
             let table = self.worker.table();
             let mut welcome = welcome(&self.worker.gateway, &table.policy, wanted);
-            let levels = table.levels_of(presence.connection.tier);
+            let levels = table.levels_for(&presence.connection);
             welcome.connection_epoch = presence.connection.epoch.0;
             welcome.ticket = self.worker.gateway.tickets.issue(&presence.connection, &table.policy, unix_millis());
             welcome.cuts = self.worker.gateway.resolved_cuts(&presence.connection, levels, &table, None);

@@ -3,8 +3,11 @@
 use crate::{
     admission::{PriorityKey, Value},
     clock::unix_millis,
-    gateway::greet::{Greeting, Rejection},
-    id::{BusinessCode, MAX_NAME_BYTES, MessageId},
+    gateway::{
+        greet::{Greeting, Rejection},
+        marks::{self, Marked},
+    },
+    id::{BusinessCode, MAX_NAME_BYTES, MessageId, OutboxId},
     layer::step::Step,
     pb::client as pb,
     policy::table::Policy,
@@ -64,13 +67,17 @@ pub fn tier(ticket: Option<&Ticket>, policy: &Policy) -> u8 {
     found.and_then(|index| u8::try_from(index).ok()).unwrap_or(0)
 }
 
-/// The value of a login: the business `login`, the user's level within those of its class, a grain of its outbox.
+/// The value of a login: the business `login`, the user's level within those of its class, a grain of its outbox. Who was
+/// here before stands by its mark, or else by its tier.
 pub fn value(greeting: &Greeting, key: &PriorityKey, policy: &Policy) -> Value {
     let priority = policy.business(BusinessCode::LOGIN).map_or(0, |login| login.priority);
     let ticket = greeting.ticket.as_ref();
-    let tier = policy.tiers.get(usize::from(tier(ticket, policy))).map_or((0, 127), |tier| tier.levels);
-    let levels = Class::of(ticket, coming(&greeting.hello)).levels(tier);
-    let since_epoch = std::time::Duration::from_millis(unix_millis());
+    let unix_ms = unix_millis();
+    let marked = Marked { tier: tier(ticket, policy), outbox: OutboxId(greeting.hello.outbox) };
+    let mark = ticket.and_then(|ticket| marks::levels_by_ticket(ticket, policy, marked, unix_ms));
+    let tier = || policy.tiers.get(usize::from(marked.tier)).map_or((0, 127), |tier| tier.levels);
+    let levels = Class::of(ticket, coming(&greeting.hello)).levels(mark.unwrap_or_else(tier));
+    let since_epoch = std::time::Duration::from_millis(unix_ms);
     let user = key.user(greeting.hello.user.as_bytes());
     user.value(priority, since_epoch, levels, MessageId(greeting.hello.outbox))
 }

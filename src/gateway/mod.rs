@@ -25,6 +25,7 @@ pub mod greet;
 pub mod latency;
 pub mod link;
 pub mod login;
+pub mod marks;
 mod porch;
 pub mod presence;
 pub mod push;
@@ -61,6 +62,7 @@ use self::{
     counters::Outcome,
     establish::millis,
     fleet::Fleet,
+    marks::Marks,
     request::Table,
     roster::Roster,
     routes::Routes,
@@ -107,6 +109,8 @@ pub struct Gateway {
     pub routes: Routes,
     /// What clients carry from login to login.
     pub tickets: Tickets,
+    /// Where logic services have put clients.
+    pub marks: Marks,
     /// Bytes that wait to be written.
     pub budget: ByteBudget,
     /// Bounds on connections.
@@ -164,6 +168,7 @@ impl Gateway {
             registry,
             routes: Routes::default(),
             tickets,
+            marks: Marks::default(),
             budget: ByteBudget::new(policy.connections.outgoing_bytes_total),
             limits: LimitHandle::new(limits(&policy.connections)),
             logins: Arc::new(TokenBucket::new(policy.connections.login_rate, policy.connections.login_burst)),

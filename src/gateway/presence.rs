@@ -64,6 +64,10 @@ impl Step<LoggedIn> for RegisterRoute {
         let tier = login::tier(ticket, &gateway.store.current());
         let connection = Connection::new(user, device, tier, hash, registered.epoch, outbox);
         connection.set_routed_in(routed_in);
+        let brought = ticket.and_then(|ticket| ticket.mark.as_ref());
+        if let Some(mark) = brought.filter(|mark| mark.is_due_to(outbox, unix_millis())) {
+            connection.mark.restore(mark.clone());
+        }
         Ok(Presence { gateway: gateway.clone(), connection })
     }
 }

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Gateway,
-    connection::{Connection, PushLimits, PushRefused},
+    connection::{Connection, PendingPush, PushLimits, PushRefused},
     roster::SHARDS,
     routes,
 };
@@ -18,8 +18,8 @@ use crate::{
     pb::{
         client,
         service::{
-            CloseRequest, CloseResponse, PushMessage, PushOutcome, PushResult, PushResults, Pushes, gateway_server,
-            push_message::Target,
+            CloseRequest, CloseResponse, Mark, PushMessage, PushOutcome, PushResult, PushResults, Pushes,
+            gateway_server, push_message::Target,
         },
     },
     policy::table::Policy,
@@ -70,6 +70,7 @@ impl PushService {
             gateway: &self.gateway,
             business,
             body: body.freeze(),
+            mark: push.mark.map(Arc::new),
             limits: PushLimits {
                 bytes: policy.connections.outgoing_bytes,
                 unacked: policy.connections.max_unacked_pushes,
@@ -97,6 +98,7 @@ struct Delivery<'a> {
     gateway: &'a Gateway,
     business: BusinessCode,
     body: Bytes,
+    mark: Option<Arc<Mark>>,
     limits: PushLimits,
 }
 
@@ -127,7 +129,8 @@ impl Delivery<'_> {
     fn to(&self, connections: &[Arc<Connection>]) -> Tally {
         let mut tally = Tally::default();
         for connection in connections {
-            match connection.push(self.business, self.body.clone(), self.limits, &self.gateway.budget) {
+            let push = PendingPush { business: self.business, body: self.body.clone(), mark: self.mark.clone() };
+            match connection.push(push, self.limits, &self.gateway.budget) {
                 Ok(()) => tally.written += 1,
                 Err(PushRefused::Full) => tally.full += 1,
                 Err(PushRefused::Closed) => {}

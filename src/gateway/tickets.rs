@@ -120,6 +120,7 @@ impl Tickets {
             device: connection.device().to_owned(),
             last_epoch: connection.epoch,
             tier: tier.map_or_else(String::new, |tier| tier.name.clone()),
+            mark: connection.mark.get().filter(|mark| unix_ms < mark.until_unix_ms).map(|mark| (*mark).clone()),
             redirect: None,
             expires_unix_ms: unix_ms.saturating_add(validity_ms),
         };

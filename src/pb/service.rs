@@ -85,8 +85,29 @@ pub struct Answer {
     /// A hint for a refusal, in milliseconds.
     #[prost(uint32, tag = "5")]
     pub retry_after_ms: u32,
+    /// With REPLIED: where the client stands from now on. A reply that the policy does not let mark goes out without.
+    #[prost(message, optional, tag = "6")]
+    pub mark: ::core::option::Option<Mark>,
     #[prost(bytes = "bytes", tag = "15")]
     pub payload: ::prost::bytes::Bytes,
+}
+/// Moves what follows of a client to other user levels, within what the policy allows the service (`\[service.marks\]`).
+/// The newest mark of a session is the one that holds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Mark {
+    /// First and last of the user levels, 0 to 127, that the client moves in, in place of its tier's; lower is more
+    /// important.
+    #[prost(uint32, tag = "1")]
+    pub first_level: u32,
+    #[prost(uint32, tag = "2")]
+    pub last_level: u32,
+    /// Until when, in milliseconds since the Unix epoch. 0: for the rest of the session, which is as long as the client
+    /// keeps its outbox, at whichever gateway.
+    #[prost(uint64, tag = "3")]
+    pub until_unix_ms: u64,
+    /// Ends the mark that holds, whatever the other fields say.
+    #[prost(bool, tag = "4")]
+    pub lift: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Pushes {
@@ -105,6 +126,9 @@ pub struct PushMessage {
     /// The epoch of the route that led here, if one did. If `device` is not connected, that route is deleted.
     #[prost(fixed64, tag = "6")]
     pub route_epoch: u64,
+    /// Where those whom it reaches stand from now on. It counts as a mark of the service that answers `business`.
+    #[prost(message, optional, tag = "7")]
+    pub mark: ::core::option::Option<Mark>,
     #[prost(bytes = "bytes", tag = "15")]
     pub payload: ::prost::bytes::Bytes,
     #[prost(oneof = "push_message::Target", tags = "1, 2")]

@@ -12,6 +12,9 @@ pub struct Ticket {
     /// The policy's name of the user's tier.
     #[prost(string, tag = "4")]
     pub tier: ::prost::alloc::string::String,
+    /// Where a logic service has put the client, if one has.
+    #[prost(message, optional, tag = "5")]
+    pub mark: ::core::option::Option<Mark>,
     /// The gateway that sent the client elsewhere, and how many have done so in a row; empty and 0 for a client that was
     /// not sent away since its last login.
     #[prost(string, tag = "6")]
@@ -21,4 +24,22 @@ pub struct Ticket {
     /// From when on it counts for nothing, in milliseconds since the Unix epoch.
     #[prost(uint64, tag = "8")]
     pub expires_unix_ms: u64,
+}
+/// Counts only while the policy of whoever reads it allows the service as much.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Mark {
+    /// First and last of the user levels, 0 to 127, in place of the tier's.
+    #[prost(uint32, tag = "1")]
+    pub first_level: u32,
+    #[prost(uint32, tag = "2")]
+    pub last_level: u32,
+    /// Until when, in milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "3")]
+    pub until_unix_ms: u64,
+    /// Set: it holds for this outbox only.
+    #[prost(fixed64, optional, tag = "4")]
+    pub outbox: ::core::option::Option<u64>,
+    /// The policy's name of the service.
+    #[prost(string, tag = "5")]
+    pub service: ::prost::alloc::string::String,
 }

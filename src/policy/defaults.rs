@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::table::{Connections, Queue, Tickets};
+use super::table::{Connections, Marks, Queue, Tickets};
 
 /// The file that is the manual: every key with its default.
 pub const DEFAULT_TOML: &str = include_str!("../../policies/default.toml");
@@ -19,6 +19,13 @@ pub(super) const LOGIN_PRIORITY: u8 = 0;
 impl Default for Queue {
     fn default() -> Self {
         Self { capacity: 10_000, max_in_flight: None }
+    }
+}
+
+impl Default for Marks {
+    /// None is allowed.
+    fn default() -> Self {
+        Self { levels: None, tiers: Vec::new(), longest: Duration::from_secs(3600) }
     }
 }
 

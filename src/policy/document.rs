@@ -109,6 +109,15 @@ pub(super) struct ServiceText {
     pub(super) gate: GateText,
     pub(super) capacity: Option<At<u64>>,
     pub(super) max_in_flight: Option<At<Option<u64>>>,
+    pub(super) marks: MarksText,
+}
+
+/// `[service.marks]`
+#[derive(Debug, Default)]
+pub(super) struct MarksText {
+    pub(super) levels: Option<At<Option<(u64, u64)>>>,
+    pub(super) tiers: Option<Vec<At<String>>>,
+    pub(super) longest: Option<At<Duration>>,
 }
 
 /// `[[business]]`
@@ -249,6 +258,7 @@ impl ServiceText {
             name: table.text("name"),
             balance: table.text("balance"),
             gate: table.table("gate").map(GateText::read).unwrap_or_default(),
+            marks: table.table("marks").map(MarksText::read).unwrap_or_default(),
             ..Self::default()
         };
         if let Some(mut queue) = table.table("queue") {
@@ -257,6 +267,15 @@ impl ServiceText {
             queue.finish();
         }
         table.require(&["name"]);
+        table.finish();
+        read
+    }
+}
+
+impl MarksText {
+    fn read(mut table: Table<'_>) -> Self {
+        let levels = table.pair_or("levels", "none");
+        let read = Self { levels, tiers: table.texts("tiers"), longest: table.duration("longest") };
         table.finish();
         read
     }

@@ -23,7 +23,8 @@ pub use fault::{Fault, Faults};
 pub use source::{MAX_POLICY_BYTES, MAX_POLICY_FILES, Source, Sources};
 pub use store::{Applied, LastFailure, PolicyReader, PolicyStatus, PolicyStore};
 pub use table::{
-    Balance, Business, Case, Codes, Connections, Policy, Queue, Revision, Service, ServiceAddresses, ServiceIndex, Tier,
+    Balance, Business, Case, Codes, Connections, Marks, Policy, Queue, Revision, Service, ServiceAddresses,
+    ServiceIndex, Tier,
 };
 pub use watch::follow;
 

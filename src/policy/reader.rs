@@ -134,10 +134,15 @@ impl<'t> Table<'t> {
 
     /// Two whole numbers.
     pub(crate) fn pair(&mut self, key: &'static str) -> Option<At<(u64, u64)>> {
-        self.parsed(key, |value| match value.as_array().map(|items| items.iter().collect::<Vec<_>>()).as_deref() {
-            Some([first, last]) => Ok((read_whole(first.get_ref())?, read_whole(last.get_ref())?)),
-            Some(items) => Err(Mistake::new(format!("expected two numbers, found {}", items.len()))),
-            None => Err(Mistake::expected("two numbers such as [0, 127]", value)),
+        self.parsed(key, read_pair)
+    }
+
+    /// Two whole numbers, or `word` for `None`.
+    pub(crate) fn pair_or(&mut self, key: &'static str, word: &'static str) -> Option<At<Option<(u64, u64)>>> {
+        self.parsed(key, |value| match value.as_str() {
+            Some(written) if written == word => Ok(None),
+            Some(_) => Err(Mistake::new(format!("expected two numbers such as [0, 127], or \"{word}\""))),
+            None => read_pair(value).map(Some),
         })
     }
 
@@ -269,6 +274,14 @@ pub(crate) fn read_whole(value: &DeValue<'_>) -> Result<u64, Mistake> {
     let number = value.as_integer().ok_or_else(|| Mistake::expected("a whole number", value))?;
     u64::from_str_radix(number.as_str(), number.radix())
         .map_err(|_| Mistake::new(format!("expected a whole number, 0 or more, found {number}")))
+}
+
+fn read_pair(value: &DeValue<'_>) -> Result<(u64, u64), Mistake> {
+    match value.as_array().map(|items| items.iter().collect::<Vec<_>>()).as_deref() {
+        Some([first, last]) => Ok((read_whole(first.get_ref())?, read_whole(last.get_ref())?)),
+        Some(items) => Err(Mistake::new(format!("expected two numbers, found {}", items.len()))),
+        None => Err(Mistake::expected("two numbers such as [0, 127]", value)),
+    }
 }
 
 fn join(path: &str, key: &str) -> String {

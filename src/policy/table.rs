@@ -83,6 +83,19 @@ pub struct Service {
     pub queue: Queue,
     /// How an instance is chosen.
     pub balance: Balance,
+    /// How far it may move clients.
+    pub marks: Marks,
+}
+
+/// How far a service may move clients by marking them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// First and last of the user levels, 0–127, that a mark may name; `None` if the service may not mark at all.
+    pub levels: Option<(u8, u8)>,
+    /// The tiers whose users may be marked; empty for all. Indices into [`Policy::tiers`].
+    pub tiers: Vec<usize>,
+    /// How long a mark may hold.
+    pub longest: Duration,
 }
 
 /// How the instance of a service is chosen.
@@ -197,6 +210,16 @@ impl Policy {
     /// The businesses' names by code.
     pub fn codes(&self) -> Codes {
         self.businesses.iter().map(|business| (business.code, business.name.clone())).collect()
+    }
+
+    /// The service that answers a business.
+    pub fn service_of(&self, business: BusinessCode) -> Option<&Service> {
+        self.service(self.business(business)?.service?)
+    }
+
+    /// The service with this name.
+    pub fn service_named(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == name)
     }
 
     /// The service at this index.

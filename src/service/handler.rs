@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::{
     batch::MAX_PAYLOAD_BYTES,
+    mark::Mark,
     push::Gateway,
     window::{CallKey, Fingerprint, WindowKey},
 };
@@ -138,12 +139,21 @@ impl Request {
 pub struct Reply {
     /// What the client gets.
     pub payload: Bytes,
+    /// Where the client stands from now on, if that changes. A copy of the message repeats it.
+    pub mark: Option<Mark>,
 }
 
 impl Reply {
     /// A reply with this payload.
     pub fn new(payload: impl Into<Bytes>) -> Self {
-        Self { payload: payload.into() }
+        Self { payload: payload.into(), mark: None }
+    }
+
+    /// The client stands elsewhere from now on.
+    #[must_use]
+    pub const fn mark(mut self, mark: Mark) -> Self {
+        self.mark = Some(mark);
+        self
     }
 }
 
@@ -209,7 +219,8 @@ const MAX_DETAIL_BYTES: usize = 1024;
 pub(super) fn answer(result: Result<Reply, HandlerError>) -> pb::Answer {
     let error = match result {
         Ok(reply) if reply.payload.len() <= MAX_PAYLOAD_BYTES => {
-            return pb::Answer { payload: reply.payload, ..pb::Answer::default() };
+            let mark = reply.mark.map(|mark| mark.0);
+            return pb::Answer { payload: reply.payload, mark, ..pb::Answer::default() };
         }
         Ok(_) => HandlerError::failed("the reply is too large"),
         Err(error) => error,

@@ -17,6 +17,7 @@ use tonic::{Streaming, transport::Endpoint};
 use super::{
     batch::{MAX_PAYLOAD_BYTES, take_batch},
     desk::lock,
+    mark::Mark,
 };
 use crate::{
     id::{Epoch, Incarnation},
@@ -62,6 +63,13 @@ impl Push {
     #[must_use]
     pub fn dedupe_key(mut self, key: impl Into<Bytes>) -> Self {
         self.0.dedupe_key = key.into();
+        self
+    }
+
+    /// Those whom it reaches stand elsewhere from now on: a mark of the service that answers the push's business.
+    #[must_use]
+    pub const fn mark(mut self, mark: Mark) -> Self {
+        self.0.mark = Some(mark.0);
         self
     }
 

@@ -16,6 +16,7 @@
 
 mod class;
 mod keys;
+mod mark;
 
 use prost::Message;
 
@@ -27,6 +28,7 @@ use crate::{
 
 pub use class::{Class, Coming};
 pub use keys::{Keys, KeysFault};
+pub use mark::Mark;
 
 /// The only version so far.
 const VERSION: u8 = 1;
@@ -37,7 +39,8 @@ const DOMAIN: &[u8] = b"dagor-ticket v1";
 /// Bytes before the body: version, key id, MAC.
 const HEAD_BYTES: usize = 1 + 4 + 16;
 
-/// More than a ticket can have: user, device, tier and origin of at most [`MAX_NAME_BYTES`] each, and a few numbers.
+/// More than a ticket can have: user, device, tier, origin and a mark's service of at most [`MAX_NAME_BYTES`] each, and a few
+/// numbers.
 const MAX_BYTES: usize = 1024;
 
 /// What a gateway says of a client to the next one.
@@ -51,6 +54,8 @@ pub struct Ticket {
     pub last_epoch: Epoch,
     /// The policy's name of the user's tier.
     pub tier: String,
+    /// Where a logic service has put the client, if one has.
+    pub mark: Option<Mark>,
     /// Set while the client is being sent elsewhere.
     pub redirect: Option<Redirect>,
     /// From when on it counts for nothing, in milliseconds since the Unix epoch.
@@ -157,11 +162,16 @@ fn checked(ticket: pb::Ticket) -> Option<Ticket> {
         return None;
     }
     let redirect = Redirect { origin: ticket.redirect_origin, hops: ticket.redirect_hops };
+    let mark = match ticket.mark {
+        Some(mark) => Some(mark::checked(mark)?),
+        None => None,
+    };
     Some(Ticket {
         user: ticket.user,
         device: ticket.device,
         last_epoch: Epoch(ticket.last_epoch),
         tier: ticket.tier,
+        mark,
         redirect: (redirect.hops > 0).then_some(redirect),
         expires_unix_ms: ticket.expires_unix_ms,
     })
@@ -176,6 +186,7 @@ impl From<Ticket> for pb::Ticket {
             device: ticket.device,
             last_epoch: ticket.last_epoch.0,
             tier: ticket.tier,
+            mark: ticket.mark.map(Into::into),
             redirect_origin,
             redirect_hops,
             expires_unix_ms: ticket.expires_unix_ms,

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::mac::SigningKey;
+use crate::{id::OutboxId, mac::SigningKey};
 
 const NOW: u64 = 1_800_000_000_000;
 const ALICE: Bearer<'_> = Bearer { user: "alice", device: "phone" };
@@ -14,12 +14,17 @@ fn hex(byte: u8) -> String {
     format!("{byte:02x}").repeat(16)
 }
 
+fn mark() -> Mark {
+    Mark { levels: (0, 127), until_unix_ms: NOW + 7, outbox: Some(OutboxId(3)), service: "main".into() }
+}
+
 fn ticket() -> Ticket {
     Ticket {
         user: "alice".into(),
         device: "phone".into(),
         last_epoch: Epoch(NOW - 5),
         tier: "vip".into(),
+        mark: Some(mark()),
         redirect: Some(Redirect { origin: "gateway-1".into(), hops: 2 }),
         expires_unix_ms: NOW + 1,
     }
@@ -31,7 +36,7 @@ fn what_was_issued_is_read_until_it_expires() {
     let issued = keys.issue(ticket());
     assert_eq!(keys.read(&issued, ALICE, NOW), Ok(ticket()));
     assert_eq!(keys.read(&issued, ALICE, NOW + 1), Err(Fault::Expired));
-    let plain = Ticket { redirect: None, tier: String::new(), last_epoch: Epoch(0), ..ticket() };
+    let plain = Ticket { redirect: None, mark: None, tier: String::new(), last_epoch: Epoch(0), ..ticket() };
     assert_eq!(keys.read(&keys.issue(plain.clone()), ALICE, NOW), Ok(plain));
 }
 
@@ -45,6 +50,50 @@ fn a_ticket_has_these_bytes_for_ever() {
 }
 
 const GOLDEN: &str = "01a372ff5c2dfe45a385f32cc21a6b3f6295309b060a01611201624003";
+
+#[test]
+fn the_mark_in_a_ticket_has_these_bytes_for_ever() {
+    let mark = Mark { levels: (1, 2), until_unix_ms: 3, outbox: Some(OutboxId(4)), service: "s".into() };
+    let small = Ticket { user: "a".into(), device: "b".into(), mark: Some(mark), ..Ticket::default() };
+    let text: String = pb::Ticket::from(small).encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(text, "0a01611201622a1208011002180321".to_owned() + "0400000000000000" + "2a0173");
+}
+
+#[test]
+fn a_mark_is_due_until_its_time_and_to_its_session() {
+    assert!(mark().is_due_to(OutboxId(3), NOW + 6));
+    assert!(!mark().is_due_to(OutboxId(3), NOW + 7) && !mark().is_due_to(OutboxId(4), NOW));
+    assert!(Mark { outbox: None, ..mark() }.is_due_to(OutboxId(4), NOW));
+}
+
+#[test]
+fn a_mark_that_no_gateway_grants_is_malformed_even_if_signed() {
+    let keys = Keys::one(key(1));
+    let long = "x".repeat(MAX_NAME_BYTES + 1);
+    let odd =
+        [Mark { levels: (0, 128), ..mark() }, Mark { levels: (9, 8), ..mark() }, Mark { service: long, ..mark() }];
+    for mark in odd {
+        let issued = keys.issue(Ticket { mark: Some(mark), ..ticket() });
+        assert_eq!(keys.read(&issued, ALICE, NOW), Err(Fault::Malformed));
+    }
+}
+
+#[test]
+fn the_largest_ticket_is_read() {
+    let keys = Keys::one(key(1));
+    let name = || "x".repeat(MAX_NAME_BYTES);
+    let largest = Ticket {
+        user: name(),
+        device: name(),
+        last_epoch: Epoch(u64::MAX),
+        tier: name(),
+        mark: Some(Mark { until_unix_ms: u64::MAX, service: name(), ..mark() }),
+        redirect: Some(Redirect { origin: name(), hops: u32::MAX }),
+        expires_unix_ms: u64::MAX,
+    };
+    let bearer = Bearer { user: &name(), device: &name() };
+    assert_eq!(keys.read(&keys.issue(largest.clone()), bearer, NOW), Ok(largest));
+}
 
 #[test]
 fn a_ticket_is_of_no_use_to_anybody_else() {

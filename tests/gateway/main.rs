@@ -8,6 +8,7 @@ mod framing;
 mod heartbeat;
 mod instances;
 mod logins;
+mod marks;
 mod policy;
 mod pushes;
 mod queue;

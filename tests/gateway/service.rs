@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use dagor::service::{Handler, HandlerError, Reply, Request, Server};
+use dagor::service::{Handler, HandlerError, Mark, Reply, Request, Server};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
@@ -20,7 +20,7 @@ use tokio::{
 /// How an instance differs from the SDK's defaults.
 pub(crate) type Shape = fn(Server<Arc<Script>>) -> Server<Arc<Script>>;
 
-/// Does what payloads say: `fail`, `misplace`, `refuse`, `panic`, `size <bytes>`, `level` (of the user), `hold…` until a
+/// Does what payloads say: `fail`, `misplace`, `refuse`, `panic`, `size <bytes>`, `level` (of the user), `mark …`, `hold…` until a
 /// test lets it go on; anything else is answered with itself.
 pub(crate) struct Script {
     held: Semaphore,
@@ -62,12 +62,24 @@ impl Script {
             ("panic", _) => panic!("as ordered"),
             ("size", bytes) => Ok(Reply::new(vec![b'x'; bytes.parse().unwrap()])),
             ("level", _) => Ok(Reply::new(request.value.level().user().to_string())),
+            ("mark", mark) => Ok(Reply::new("marked").mark(mark_of(mark))),
             ("hold", _) => {
                 self.held.acquire().await.unwrap().forget();
                 Ok(Reply::new(request.payload))
             }
             _ => Ok(Reply::new(request.payload)),
         }
+    }
+}
+
+/// What `<first> <last>`, `<first> <last> <until>` or nothing, which lifts, means.
+fn mark_of(text: &str) -> Mark {
+    let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    let level = |at: usize| u8::try_from(numbers[at]).unwrap();
+    match numbers.len() {
+        0 => Mark::lift(),
+        2 => Mark::session(level(0)..=level(1)),
+        _ => Mark::until(level(0)..=level(1), numbers[2]),
     }
 }
 

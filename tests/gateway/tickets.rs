@@ -68,6 +68,7 @@ async fn keys_come_from_a_file_and_a_new_file_is_taken_in() {
         device: "default".into(),
         last_epoch: Epoch(far),
         tier: "vip".into(),
+        mark: None,
         redirect: None,
         expires_unix_ms: unix_millis() + 60_000,
     };

@@ -14,7 +14,7 @@ use dagor::{
     clock::Timestamp,
     gateway::{
         answers::{self, Ended},
-        connection::{ByteBudget, Connection, Ending, PushLimits},
+        connection::{ByteBudget, Connection, Ending, PendingPush, PushLimits},
         link::{self, Answer},
         presence,
         roster::{Member, Roster},
@@ -653,7 +653,8 @@ impl World {
         let Some(connection) = gateway.roster.get(user, device) else { return };
         let body = Bytes::from_static(&[0; 40]);
         // One that finds no room is dropped.
-        let _dropped = connection.push(BusinessCode(BUSINESSES[0].1), body, PUSHES, &gateway.budget);
+        let push = PendingPush { business: BusinessCode(BUSINESSES[0].1), body, mark: None };
+        let _dropped = connection.push(push, PUSHES, &gateway.budget);
         self.gateway_turns(g);
     }
 }

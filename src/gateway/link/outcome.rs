@@ -19,11 +19,11 @@ const MAX_DETAIL_BYTES: usize = 1024;
 ///
 /// What the service said instead of a reply.
 pub fn outcome(answer: pb::Answer, value: Value, received: Timestamp) -> Result<Answer, Failure> {
-    let pb::Answer { mut detail, handler_us, payload, .. } = answer;
+    let pb::Answer { mut detail, handler_us, payload, mark, .. } = answer;
     detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
     let retry_after = Duration::from_millis(answer.retry_after_ms.into());
     match pb::AnswerOutcome::try_from(answer.outcome) {
-        Ok(pb::AnswerOutcome::Replied) => Ok(Answer { payload, handler_us, received }),
+        Ok(pb::AnswerOutcome::Replied) => Ok(Answer { payload, handler_us, received, mark: mark.map(Box::new) }),
         Ok(pb::AnswerOutcome::Refused) => Err(Failure::RefusedByService { detail, retry_after }),
         Ok(pb::AnswerOutcome::Failed) => Err(Failure::Failed { detail }),
         Ok(pb::AnswerOutcome::Misplaced) => Err(Failure::Misplaced { detail }),

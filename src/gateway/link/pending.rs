@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use slab::Slab;
 
-use crate::{admission::Value, clock::Timestamp, layer::Place, request::Failure};
+use crate::{admission::Value, clock::Timestamp, layer::Place, pb::service::Mark, request::Failure};
 
 use super::LINGER;
 
@@ -22,6 +22,8 @@ pub struct Answer {
     pub handler_us: u32,
     /// When it came from the instance.
     pub received: Timestamp,
+    /// Where the client stands from now on, if the service says so.
+    pub mark: Option<Box<Mark>>,
 }
 
 /// Names a call: its place in the table and which of the calls that used it.
@@ -324,7 +326,12 @@ mod tests {
     }
 
     fn answer(payload: &'static str) -> Result<Answer, Failure> {
-        Ok(Answer { payload: Bytes::from_static(payload.as_bytes()), handler_us: 3, received: Timestamp::ZERO })
+        Ok(Answer {
+            payload: Bytes::from_static(payload.as_bytes()),
+            handler_us: 3,
+            received: Timestamp::ZERO,
+            mark: None,
+        })
     }
 
     #[test]

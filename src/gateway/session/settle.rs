@@ -56,7 +56,10 @@ impl Session {
     /// Ends what a turn says of requests.
     pub(super) fn settle(&mut self, last: Option<Last>, scratch: &mut Scratch) {
         let ticket = match &last {
-            Some(last) if last.now >= self.ticket_due => self.renew_ticket(last.now),
+            // What the client is to show elsewhere has changed, or is soon to end.
+            Some(last) if self.connection.mark.take_news() || last.now >= self.ticket_due => {
+                self.renew_ticket(last.now)
+            }
             Some(_) | None => Bytes::new(),
         };
         answers::settle(last, ticket, self.settlement(), scratch);

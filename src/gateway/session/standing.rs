@@ -12,7 +12,7 @@ use crate::{
         settlement::Settlement,
     },
     id::{BusinessCode, MessageId},
-    pb::client as pb,
+    pb::{client as pb, service::Mark},
     request::Failure,
 };
 
@@ -48,10 +48,17 @@ impl Standing {
 }
 
 impl Session {
-    /// The levels that the user moves in: its tier's, or the end of them if it was served far more than others.
+    /// The levels that the user moves in: its mark's or its tier's, or the end of them if it was served far more than
+    /// others.
     pub(super) fn levels(&self, table: &Table, now: Timestamp) -> (u8, u8) {
-        let tier = table.levels_of(self.connection.tier);
-        self.standing.as_ref().map_or(tier, |standing| self.worker.usage.levels(&standing.weight, tier, now))
+        let levels = table.levels_for(&self.connection);
+        self.standing.as_ref().map_or(levels, |standing| self.worker.usage.levels(&standing.weight, levels, now))
+    }
+
+    /// The service that answers this business says where the client stands from now on.
+    pub(super) fn mark(&self, wanted: &Mark, business: BusinessCode) {
+        let table = self.worker.table();
+        self.worker.gateway.marks.mark(&self.connection, wanted, &table.policy, business);
     }
 
     /// The logic service has worked on a request of this client.

@@ -53,6 +53,9 @@ impl Session {
                 if answer.handler_us > 0 {
                     self.worker.costs.observe(business, Duration::from_micros(answer.handler_us.into()));
                 }
+                if let Some(mark) = &answer.mark {
+                    self.mark(mark, business);
+                }
                 Ok(answer)
             }
             Err(failure) => {
@@ -85,6 +88,9 @@ impl Session {
     /// Writes a push. Its id counts the pushes of this connection in the order of writing.
     pub(super) fn write_push(&mut self, push: PendingPush, scratch: &mut Scratch) {
         self.pushes_written += 1;
+        if let Some(mark) = &push.mark {
+            self.mark(mark, push.business);
+        }
         let header = Header {
             body_bytes: push.body.len(),
             kind: Kind::Push as u8,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     checker::{Checker, place},
-    limits::TIMEOUTS,
+    limits::{MARKS, TIMEOUTS},
 };
 use crate::{
     admission::{
@@ -14,11 +14,11 @@ use crate::{
     id::BusinessCode,
     policy::{
         defaults,
-        document::{BusinessText, ServiceText, TierText},
+        document::{BusinessText, MarksText, ServiceText, TierText},
         fault::Place,
         quantity::format_duration,
         reader::At,
-        table::{Balance, Business, Codes, Connections, Ordering, Service, ServiceIndex, Tier},
+        table::{Balance, Business, Codes, Connections, Marks, Ordering, Service, ServiceIndex, Tier},
     },
 };
 
@@ -70,13 +70,8 @@ impl Checker<'_> {
     }
 
     fn levels(&mut self, written: Option<&At<(u64, u64)>>, before: &[Tier]) -> Option<(u8, u8)> {
-        let At { value: (first, last), place } = written?;
-        if first > last || *last > LAST_USER_LEVEL {
-            let message = format!("levels are two numbers from 0 to {LAST_USER_LEVEL}, the lower one first");
-            self.faults.add(place, message);
-            return None;
-        }
-        let (first, last) = (*first as u8, *last as u8);
+        let At { value, place } = written?;
+        let (first, last) = self.level_range(*value, place)?;
         if let Some(other) = before.iter().find(|tier| overlap(tier.levels, (first, last))) {
             let (from, to) = other.levels;
             self.faults.add(place, format!("levels overlap with tier `{}` ({from} to {to})", other.name));
@@ -85,21 +80,40 @@ impl Checker<'_> {
         Some((first, last))
     }
 
+    /// Two numbers as a range of user levels.
+    fn level_range(&mut self, (first, last): (u64, u64), place: &Place) -> Option<(u8, u8)> {
+        if first > last || last > LAST_USER_LEVEL {
+            let message = format!("levels are two numbers from 0 to {LAST_USER_LEVEL}, the lower one first");
+            self.faults.add(place, message);
+            return None;
+        }
+        Some((first as u8, last as u8))
+    }
+
+    fn marks(&mut self, text: &MarksText, tiers: &[Tier]) -> Marks {
+        let default = Marks::default();
+        let levels = text.levels.as_ref().and_then(|At { value, place }| self.level_range((*value)?, place));
+        let tiers = text.tiers.iter().flatten().filter_map(|tier| self.tier(tier, tiers)).collect();
+        Marks { levels, tiers, longest: self.duration(&text.longest, MARKS, default.longest) }
+    }
+
     /// The services; one with every default if none is written.
-    pub(super) fn services(&mut self, texts: &[ServiceText]) -> Vec<Service> {
+    pub(super) fn services(&mut self, texts: &[ServiceText], tiers: &[Tier]) -> Vec<Service> {
         let texts = self.at_most(texts, MAX_SERVICES, "services", |text| &text.place);
         let mut services = Vec::new();
         let balances = [("user-hash", Balance::UserHash), ("least-loaded", Balance::LeastLoaded)];
         for (index, text) in texts.iter().enumerate() {
             let balance = self.word(&text.balance, "balance", &balances, Balance::UserHash);
             let (gate, queue) = (self.gate(&text.gate), self.queue(text));
+            let marks = self.marks(&text.marks, tiers);
             let Some(name) = &text.name else { continue };
             self.name("service", name, texts[..index].iter().map(|other| &other.name));
-            services.push(Service { name: name.value.clone(), gate, queue, balance });
+            services.push(Service { name: name.value.clone(), gate, queue, balance, marks });
         }
         if texts.is_empty() {
-            let (gate, queue) = (GateSettings::default(), Default::default());
-            services.push(Service { name: DEFAULT_SERVICE.to_owned(), gate, queue, balance: Balance::UserHash });
+            let (name, gate) = (DEFAULT_SERVICE.to_owned(), GateSettings::default());
+            let (queue, marks) = Default::default();
+            services.push(Service { name, gate, queue, balance: Balance::UserHash, marks });
         }
         services
     }

@@ -33,6 +33,9 @@ const RANDOM_KEY: &str = "random";
 /// What a try may take.
 pub(super) const TIMEOUTS: RangeInclusive<Duration> = MILLISECOND..=HOUR;
 
+/// How long a mark may hold.
+pub(super) const MARKS: RangeInclusive<Duration> = SECOND..=MONTH;
+
 impl Checker<'_> {
     pub(super) fn connections(&mut self, text: &ConnectionsText) -> Connections {
         let default = Connections::default();

@@ -42,7 +42,7 @@ impl Checker<'_> {
         let gateway = document.gateway.as_ref();
         let gateway_gate = gateway.map_or_else(GateSettings::default, |gateway| self.gate(&gateway.gate));
         let tiers = self.tiers(&document.tiers);
-        let mut services = self.services(&document.services);
+        let mut services = self.services(&document.services, &tiers);
         let scope = Scope { tiers: &tiers, services: &services, connections: &connections, codes };
         let businesses = self.businesses(&document.businesses, &scope);
         self.share(&document.businesses, &businesses, &mut services);

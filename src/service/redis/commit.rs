@@ -9,6 +9,7 @@ use super::{RedisStore, StoreFault, millis};
 use crate::service::{
     batch::MAX_PAYLOAD_BYTES,
     handler::{HandlerError, Reply, Request, answer},
+    mark::Mark,
     worker::{decode, encode},
 };
 
@@ -97,7 +98,8 @@ impl RedisStore {
                 return Err(CommitError::Broken { number, reason });
             }
         };
-        Ok(Reply::new(decode(commit.get_or_init(|| counts)).payload))
+        let answer = decode(commit.get_or_init(|| counts));
+        Ok(Reply { payload: answer.payload, mark: answer.mark.map(Mark) })
     }
 
     async fn ask_until_known(&self, request: &Request, script: &ScriptInvocation<'_>) -> Result<Outcome, CommitError> {
