@@ -50,6 +50,9 @@ fn describe() {
     describe_counter!("dagor_routes_restored_total", "Routes that were written again for connections that are there");
     describe_counter!("dagor_routes_outdated_total", "Connections closed for a later login that was found then");
     describe_counter!("dagor_routes_closes_total", "Earlier logins at other gateways, by whether those were told");
+    describe_gauge!("dagor_presence_waiting", "Events of clients that come and go that wait, by service");
+    describe_counter!("dagor_presence_events_total", "Such events, by service and whether it has taken them");
+    describe_counter!("dagor_presence_failures_total", "Reports of such events that no instance took, by service");
     describe_gauge!("dagor_queue_waiting", "Requests that wait for a place, by service");
     describe_gauge!("dagor_in_flight", "Requests that a service has not answered, by service");
     describe_gauge!("dagor_places", "Requests that a service takes at the same time, by service");
@@ -88,6 +91,7 @@ impl Metrics {
             record_tickets(gateway);
             record_marks(gateway);
             record_routes(gateway);
+            record_presence(gateway);
             record_requests(gateway);
             record_sample(gateway);
             record_services(gateway);
@@ -148,6 +152,18 @@ fn record_routes(gateway: &Gateway) {
     counter!("dagor_routes_calls_total", "call" => "register", "result" => "answered").absolute(0);
     for CallCount { call, result, total } in gateway.registry.counts() {
         counter!("dagor_routes_calls_total", "call" => call, "result" => result).absolute(total);
+    }
+}
+
+fn record_presence(gateway: &Gateway) {
+    for (service, stats) in gateway.services.iter().zip(gateway.herald.stats()) {
+        let name = || service.name.clone();
+        gauge!("dagor_presence_waiting", "service" => name()).set(stats.waiting as f64);
+        let events = [("told", stats.told_total), ("dropped", stats.dropped_total)];
+        for (result, total) in events {
+            counter!("dagor_presence_events_total", "service" => name(), "result" => result).absolute(total);
+        }
+        counter!("dagor_presence_failures_total", "service" => name()).absolute(stats.failures_total);
     }
 }
 

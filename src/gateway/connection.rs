@@ -6,7 +6,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     task::Waker,
     time::Duration,
@@ -30,6 +30,8 @@ pub struct Connection {
     user_bytes: u8,
     /// In which life of the registry its route was written; 0 if in none.
     routed_in: AtomicU8,
+    /// A later login of its device has taken its place, here or elsewhere.
+    replaced: AtomicBool,
     /// Index into the policy's tiers.
     pub tier: u8,
     /// What the user's level and grains come from.
@@ -200,7 +202,8 @@ impl Connection {
         names.push_str(device);
         let names = names.into_boxed_str();
         let (routed_in, mark, outgoing) = (AtomicU8::new(0), Slot::default(), Mutex::default());
-        Arc::new(Self { names, user_bytes, routed_in, tier, user_hash, epoch, outbox, mark, outgoing })
+        let replaced = AtomicBool::new(false);
+        Arc::new(Self { names, user_bytes, routed_in, replaced, tier, user_hash, epoch, outbox, mark, outgoing })
     }
 
     /// In which life of the registry its route was written; 0 if in none.
@@ -235,8 +238,16 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether a later login of its device has taken its place.
+    pub fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Relaxed)
+    }
+
     /// Asks the session to end. What is more final is not taken back by what is less.
     pub fn end(&self, ending: Ending) {
+        if let Ending::Close(Reason::Superseded) | Ending::Kick(Reason::Replaced) = ending {
+            self.replaced.store(true, Ordering::Relaxed);
+        }
         let mut outgoing = self.outgoing();
         if outgoing.ending.as_ref().is_none_or(|wanted| wanted.finality() <= ending.finality()) {
             outgoing.ending = Some(ending);

@@ -22,6 +22,7 @@ pub mod dispatch;
 pub mod establish;
 pub mod fleet;
 pub mod greet;
+pub mod herald;
 pub mod latency;
 pub mod link;
 pub mod login;
@@ -62,6 +63,7 @@ use self::{
     counters::Outcome,
     establish::millis,
     fleet::Fleet,
+    herald::Herald,
     marks::Marks,
     request::Table,
     roster::Roster,
@@ -111,6 +113,8 @@ pub struct Gateway {
     pub tickets: Tickets,
     /// Where logic services have put clients.
     pub marks: Marks,
+    /// Who is to be told of those who come and go.
+    pub herald: Herald,
     /// Bytes that wait to be written.
     pub budget: ByteBudget,
     /// Bounds on connections.
@@ -169,6 +173,7 @@ impl Gateway {
             routes: Routes::default(),
             tickets,
             marks: Marks::default(),
+            herald: Herald::new(&config.services, &policy),
             budget: ByteBudget::new(policy.connections.outgoing_bytes_total),
             limits: LimitHandle::new(limits(&policy.connections)),
             logins: Arc::new(TokenBucket::new(policy.connections.login_rate, policy.connections.login_burst)),
@@ -191,6 +196,7 @@ impl Gateway {
         self.logins.set(policy.connections.login_rate, policy.connections.login_burst);
         self.budget.set_limit(policy.connections.outgoing_bytes_total);
         self.own_gate.reconfigure(policy.gateway_gate.clone());
+        self.herald.apply(&self.services, policy);
         for service in policy.services.iter().filter(|rules| !self.services.iter().any(|has| has.name == rules.name)) {
             let service = &service.name;
             tracing::warn!(service, "the policy names a service without an address: its requests end as no_instance");

@@ -1,6 +1,12 @@
 //! Where a client is: the step that registers its route, and the guard that takes it back.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use futures_util::FutureExt;
 
@@ -57,8 +63,8 @@ impl Step<LoggedIn> for RegisterRoute {
             }
         };
         let outbox = OutboxId(hello.outbox);
-        if let Some(previous) = registered.previous {
-            gateway.routes.supersede(&gateway.home, user, &previous, outbox);
+        if let Some(previous) = &registered.previous {
+            gateway.routes.supersede(&gateway.home, user, previous, outbox);
         }
         let hash = gateway.priority_key.user(user.as_bytes());
         let tier = login::tier(ticket, &gateway.store.current());
@@ -68,7 +74,8 @@ impl Step<LoggedIn> for RegisterRoute {
         if let Some(mark) = brought.filter(|mark| mark.is_due_to(outbox, unix_millis())) {
             connection.mark.restore(mark.clone());
         }
-        Ok(Presence { gateway: gateway.clone(), connection })
+        let (took_over, has_tried) = (registered.previous.is_some(), AtomicBool::new(false));
+        Ok(Presence { gateway: gateway.clone(), connection, took_over, has_tried })
     }
 }
 
@@ -78,6 +85,10 @@ pub struct Presence {
     gateway: Arc<Gateway>,
     /// Who is present.
     pub connection: Arc<Connection>,
+    /// An earlier login of the device ends because of this one.
+    took_over: bool,
+    /// To enter the roster.
+    has_tried: AtomicBool,
 }
 
 impl Presence {
@@ -87,24 +98,44 @@ impl Presence {
     ///
     /// If a newer login of the same device is there already.
     pub fn enter(&self) -> Result<(), Rejection> {
+        self.has_tried.store(true, Ordering::Relaxed);
         let entered = enter(&self.gateway.roster, &self.connection);
         // Not before it is where it will be looked for.
         routes::entered(&self.gateway, &self.connection);
-        entered
+        let evicted = entered?;
+        self.gateway.herald.online(&self.connection);
+        evicted.inspect(|evicted| self.gateway.herald.offline(evicted));
+        Ok(())
+    }
+
+    /// Whether nobody is connected with this device any more, as far as is known here.
+    fn is_last(&self, was_there: bool) -> bool {
+        let Self { gateway, connection, took_over, has_tried } = self;
+        // A login that came to nothing may have ended one elsewhere, which leaves the word to this one.
+        let took_over = *took_over && !has_tried.load(Ordering::Relaxed);
+        let is_there = || gateway.roster.get(connection.user(), connection.device()).is_some();
+        !connection.is_replaced() && (was_there || took_over && !is_there())
     }
 }
 
-/// Enters a connection in a roster. Whoever has to make room is closed.
+/// Enters a connection in a roster. Whoever has to make room is closed; another device of the user is handed back.
 ///
 /// # Errors
 ///
 /// If a newer login of the same device is there already.
-pub fn enter(roster: &Roster<Arc<Connection>>, connection: &Arc<Connection>) -> Result<(), Rejection> {
+pub fn enter(
+    roster: &Roster<Arc<Connection>>,
+    connection: &Arc<Connection>,
+) -> Result<Option<Arc<Connection>>, Rejection> {
     match roster.insert(connection.clone()) {
-        Inserted::New => Ok(()),
-        Inserted::Replaced(previous) | Inserted::Evicted(previous) => {
+        Inserted::New => Ok(None),
+        Inserted::Replaced(previous) => {
             previous.end(ending_of(&previous, connection.outbox));
-            Ok(())
+            Ok(None)
+        }
+        Inserted::Evicted(previous) => {
+            previous.end(ending_of(&previous, connection.outbox));
+            Ok(Some(previous))
         }
         Inserted::Outdated(connection) => {
             let held = roster.get(connection.user(), connection.device());
@@ -130,10 +161,13 @@ fn replaced_by(older: &Connection, outbox: OutboxId) -> Reason {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        let Self { gateway, connection } = self;
+        let Self { gateway, connection, .. } = &*self;
         connection.shut(&gateway.budget);
         // Both compare the epoch, and the registry the home too: another login of the same device stays.
-        gateway.roster.remove(connection);
+        let was_there = gateway.roster.remove(connection);
+        if self.is_last(was_there) {
+            gateway.herald.offline(connection);
+        }
         let now = gateway.clock.now();
         let (user, device) = (connection.user(), connection.device());
         let held = Held { user, device, home: &gateway.home, epoch: connection.epoch };

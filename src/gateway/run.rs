@@ -16,7 +16,7 @@ use super::{
     Gateway,
     config::{GatewayConfig, RouteStore, StartError},
     connection::Ending,
-    fleet, porch,
+    fleet, herald, porch,
     push::PushService,
     routes,
     sample::{MAX_TRACE_BYTES, Sample, SampleLog},
@@ -92,6 +92,7 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
         until(&stop, follow_policy(gateway.clone())),
         until(&stop, follow_keys(gateway.clone())),
         until(&stop, routes::keep(gateway.clone())),
+        until(&stop, herald::run(gateway.clone())),
         until(&stop, admin::serve(admin_listener, gateway.clone())),
         until(&stop, serve_pushes(push_listener, gateway.clone())),
     ];
@@ -268,6 +269,7 @@ impl Running {
         self.wait_until(drain.mul_f64(MOVE_PART), |gateway| gateway.roster.is_empty()).await;
         self.tell_everyone(|| Ending::Close(Reason::Draining));
         self.wait_until(drain.mul_f64(1.0 - MOVE_PART), |gateway| gateway.limits.open() == 0).await;
+        herald::flush(&self.gateway.herald).await;
         self.gateway.fleet.left().await;
         self.stop.cancel();
         for task in self.tasks {

@@ -110,6 +110,7 @@ pub(super) struct ServiceText {
     pub(super) capacity: Option<At<u64>>,
     pub(super) max_in_flight: Option<At<Option<u64>>>,
     pub(super) marks: MarksText,
+    pub(super) presence: Option<At<bool>>,
 }
 
 /// `[service.marks]`
@@ -257,6 +258,7 @@ impl ServiceText {
             place: table.place.clone(),
             name: table.text("name"),
             balance: table.text("balance"),
+            presence: table.flag("presence"),
             gate: table.table("gate").map(GateText::read).unwrap_or_default(),
             marks: table.table("marks").map(MarksText::read).unwrap_or_default(),
             ..Self::default()

@@ -85,6 +85,8 @@ pub struct Service {
     pub balance: Balance,
     /// How far it may move clients.
     pub marks: Marks,
+    /// Whether it is told who comes and who goes.
+    pub presence: bool,
 }
 
 /// How far a service may move clients by marking them.

@@ -44,6 +44,7 @@ pub mod handler;
 mod mark;
 mod memory;
 pub mod pacer;
+pub mod presence;
 pub mod push;
 mod queue;
 #[cfg(feature = "redis")]
@@ -61,6 +62,7 @@ pub use handler::{Handler, HandlerError, Reply, Request};
 pub use mark::Mark;
 pub use memory::Memory;
 pub use pacer::Pacer;
+pub use presence::{Change, Client, PresenceBatch, PresenceError, PresenceEvent, PresenceReceiver};
 pub use push::{Gateway, Gateways, Push, PushClient, PushError, Pushed};
 pub use router::Router;
 pub use server::{ServeError, Server};

@@ -11,6 +11,7 @@ use super::{
     guard::Guard,
     handler::Handler,
     memory::Memory,
+    presence::{self, PresenceReceiver},
     push::Gateways,
     store::IdempotencyStore,
     stream::Serve,
@@ -67,6 +68,7 @@ pub struct Server<H> {
     gateways: Gateways,
     memory: Memory,
     store: Option<Arc<dyn IdempotencyStore>>,
+    presence: Option<Arc<dyn PresenceReceiver>>,
 }
 
 impl<H: Handler> Server<H> {
@@ -83,7 +85,15 @@ impl<H: Handler> Server<H> {
             gateways: Gateways::default(),
             memory: Memory::new(WindowSettings::default()),
             store: None,
+            presence: None,
         }
+    }
+
+    /// Who hears of clients that come and go; nobody by default. Gateways tell of them where their policy says so.
+    #[must_use]
+    pub fn presence(mut self, receiver: impl PresenceReceiver) -> Self {
+        self.presence = Some(Arc::new(receiver));
+        self
     }
 
     /// How many handlers run at a time, at least one; 8 by default. This is the instance's capacity: set it to what the
@@ -195,6 +205,7 @@ impl<H: Handler> Server<H> {
         let left = tokio::sync::Notify::new();
         let served = transport()
             .add_service(logic(service))
+            .add_optional_service(self.presence.map(presence::service))
             .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), left.notified());
         let leave = async {
             shutdown.await;

@@ -12,6 +12,7 @@ use super::{
 };
 
 const SHORT: Plan = Plan {
+    service: "",
     connections: "heartbeat = \"100ms\"\nheartbeat_tolerance = \"600ms\"",
     queue: "",
     moments: "",

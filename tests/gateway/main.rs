@@ -10,6 +10,7 @@ mod instances;
 mod logins;
 mod marks;
 mod policy;
+mod presence;
 mod pushes;
 mod queue;
 mod requests;

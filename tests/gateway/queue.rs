@@ -9,6 +9,7 @@ use super::{
 
 /// One call at a time, two may wait.
 const NARROW: Plan = Plan {
+    service: "",
     connections: "",
     queue: "capacity = 2",
     moments: "",

@@ -27,6 +27,8 @@ pub(crate) const MOMENTS: BusinessCode = BusinessCode(30);
 pub(crate) struct Plan {
     /// Lines of the policy's `[connections]`.
     pub(crate) connections: &'static str,
+    /// Lines of the policy's `[[service]]`.
+    pub(crate) service: &'static str,
     /// Lines of the policy's `[service.queue]`.
     pub(crate) queue: &'static str,
     /// Lines behind everything else, where the policy's last table is the business `moments`.
@@ -38,7 +40,7 @@ pub(crate) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { connections: "", queue: "", moments: "", workers: 1, instance: |server| server }
+        Self { connections: "", service: "", queue: "", moments: "", workers: 1, instance: |server| server }
     }
 }
 
@@ -50,7 +52,8 @@ pub(crate) fn policy(plan: &Plan, [payment, message, moments]: [u8; 3]) -> Strin
     let gate = "target = \"10s\"\nwindow = \"60s\"";
     [
         format!("[connections]\n{}\n[gateway.gate]\n{gate}\n", plan.connections),
-        format!("[[service]]\nname = \"main\"\n[service.gate]\n{gate}\n[service.queue]\n{}\n", plan.queue),
+        format!("[[service]]\nname = \"main\"\n{}\n[service.gate]\n{gate}\n", plan.service),
+        format!("[service.queue]\n{}\n", plan.queue),
         business("payment", PAYMENT, payment),
         business("message", MESSAGE, message),
         business("moments", MOMENTS, moments),
@@ -83,6 +86,11 @@ impl Site {
     }
 
     async fn before(address: SocketAddr, instance: Instance, plan: Plan) -> Self {
+        Self::before_all(vec![address], instance, plan).await
+    }
+
+    /// Puts the gateway in front of several instances; `instance` is the one that does as it is told.
+    pub(crate) async fn before_all(instances: Vec<SocketAddr>, instance: Instance, plan: Plan) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("policy.toml");
         fs::write(&path, policy(&plan, [10, 20, 30])).unwrap();
@@ -93,7 +101,7 @@ impl Site {
             admin: any_port,
             push: any_port,
             workers: plan.workers,
-            services: vec![ServiceAddresses { name: "main".into(), instances: vec![address] }],
+            services: vec![ServiceAddresses { name: "main".into(), instances }],
             policy: PolicySource::File(path),
             priority_key: [7; 16],
             sample: None,

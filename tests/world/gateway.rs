@@ -379,7 +379,7 @@ impl World {
         }
         let mut first = Scratch::default();
         match entered {
-            Ok(()) => {
+            Ok(_) => {
                 session.connection = Some(connection.clone());
                 if hello.oldest_unsettled > 0 {
                     session.settlement.get_or_insert_default().raise(MessageId(hello.oldest_unsettled));

@@ -8,26 +8,26 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// The delays between tries.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(in crate::gateway) struct Backoff {
     next: Duration,
     random: fastrand::Rng,
 }
 
 impl Backoff {
     /// Starts at the shortest delay.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::gateway) fn new(seed: u64) -> Self {
         Self { next: FIRST, random: fastrand::Rng::with_seed(seed) }
     }
 
     /// The next delay: between half and all of 100 ms, 200 ms, 400 ms, … 5 s.
-    pub(super) fn delay(&mut self) -> Duration {
+    pub(in crate::gateway) fn delay(&mut self) -> Duration {
         let delay = self.next.mul_f64(0.5 + 0.5 * self.random.f64());
         self.next = (self.next * 2).min(LONGEST);
         delay
     }
 
     /// A connection held: the next failure is a new one.
-    pub(super) fn reset(&mut self) {
+    pub(in crate::gateway) fn reset(&mut self) {
         self.next = FIRST;
     }
 }

@@ -25,6 +25,7 @@ use std::{
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::backoff::Backoff;
 pub use self::{
     outcome::outcome,
     pending::{Answer, Guard},

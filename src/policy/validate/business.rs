@@ -106,14 +106,15 @@ impl Checker<'_> {
             let balance = self.word(&text.balance, "balance", &balances, Balance::UserHash);
             let (gate, queue) = (self.gate(&text.gate), self.queue(text));
             let marks = self.marks(&text.marks, tiers);
+            let presence = text.presence.as_ref().is_some_and(|written| written.value);
             let Some(name) = &text.name else { continue };
             self.name("service", name, texts[..index].iter().map(|other| &other.name));
-            services.push(Service { name: name.value.clone(), gate, queue, balance, marks });
+            services.push(Service { name: name.value.clone(), gate, queue, balance, marks, presence });
         }
         if texts.is_empty() {
             let (name, gate) = (DEFAULT_SERVICE.to_owned(), GateSettings::default());
             let (queue, marks) = Default::default();
-            services.push(Service { name, gate, queue, balance: Balance::UserHash, marks });
+            services.push(Service { name, gate, queue, balance: Balance::UserHash, marks, presence: false });
         }
         services
     }
