@@ -93,6 +93,7 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
         until(&stop, follow_keys(gateway.clone())),
         until(&stop, routes::keep(gateway.clone())),
         until(&stop, herald::run(gateway.clone())),
+        until(&stop, herald::watch(gateway.clone())),
         until(&stop, admin::serve(admin_listener, gateway.clone())),
         until(&stop, serve_pushes(push_listener, gateway.clone())),
     ];

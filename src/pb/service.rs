@@ -211,9 +211,12 @@ pub struct PresenceEvent {
     /// with the same epoch OFFLINE is.
     #[prost(fixed64, tag = "5")]
     pub epoch: u64,
-    /// When it happened, in milliseconds since the Unix epoch.
+    /// When it happened or was found, in milliseconds since the Unix epoch.
     #[prost(uint64, tag = "6")]
     pub at_unix_ms: u64,
+    /// With GATEWAY_LOST, which has no user, device and epoch: which run of a gateway.
+    #[prost(fixed64, tag = "7")]
+    pub lost_incarnation: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PresenceTaken {}
@@ -311,6 +314,9 @@ pub enum PresenceKind {
     Online = 0,
     /// A client is gone, and no later login of its device at this gateway has taken its place.
     Offline = 1,
+    /// A gateway is lost, with everybody who was online through it: its lease has ended and was not given back. Each of the
+    /// other gateways says so; `lost_incarnation` tells that it is the same loss.
+    GatewayLost = 2,
 }
 impl PresenceKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -321,6 +327,7 @@ impl PresenceKind {
         match self {
             Self::Online => "PRESENCE_KIND_ONLINE",
             Self::Offline => "PRESENCE_KIND_OFFLINE",
+            Self::GatewayLost => "PRESENCE_KIND_GATEWAY_LOST",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -328,6 +335,7 @@ impl PresenceKind {
         match value {
             "PRESENCE_KIND_ONLINE" => Some(Self::Online),
             "PRESENCE_KIND_OFFLINE" => Some(Self::Offline),
+            "PRESENCE_KIND_GATEWAY_LOST" => Some(Self::GatewayLost),
             _ => None,
         }
     }

@@ -156,6 +156,12 @@ pub trait Registry: Send + Sync {
     /// All homes that live, in no particular order.
     fn homes(&self, now: Timestamp) -> Answer<'_, Vec<Arc<Home>>>;
 
+    /// The homes that have ended of late and were not released, as far as that is known: lost, or without a lease because
+    /// they cannot renew it.
+    fn lost(&self, _now: Timestamp) -> Answer<'_, Vec<Incarnation>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// How calls ended so far; what never happened is left out. A registry that cannot fail need not count.
     fn counts(&self) -> Vec<CallCount> {
         Vec::new()

@@ -31,6 +31,7 @@ use crate::{
 ///             match event.change {
 ///                 Change::Online(client) => println!("{} is there", client.user),
 ///                 Change::Offline(client) => println!("{} is gone", client.user),
+///                 Change::GatewayLost(run) => println!("whoever was online through {run} is gone"),
 ///             }
 ///         }
 ///         Ok(())
@@ -85,6 +86,9 @@ pub enum Change {
     Online(Client),
     /// A client is gone, and no later login of its device at that gateway took its place.
     Offline(Client),
+    /// This run of a gateway is lost, and everybody who was online through it is gone. Each other gateway of the fleet says
+    /// so, perhaps more than once; should the gateway be alive after all, it says again who is online.
+    GatewayLost(Incarnation),
 }
 
 /// A device of a user, in one of its logins.
@@ -99,11 +103,12 @@ pub struct Client {
 }
 
 impl PresenceEvent {
-    /// Of two events of one device the greater one is the later one, wherever they come from.
-    pub const fn order(&self) -> (u64, bool) {
+    /// Of two events of one device the greater one is the later one, wherever they come from. `None` if it is of no device.
+    pub const fn order(&self) -> Option<(Epoch, bool)> {
         match &self.change {
-            Change::Online(client) => (client.epoch.0, false),
-            Change::Offline(client) => (client.epoch.0, true),
+            Change::Online(client) => Some((client.epoch, false)),
+            Change::Offline(client) => Some((client.epoch, true)),
+            Change::GatewayLost(_) => None,
         }
     }
 }
@@ -119,11 +124,12 @@ impl PresenceBatch {
 
 impl PresenceEvent {
     fn read(event: pb::PresenceEvent) -> Option<Self> {
-        let pb::PresenceEvent { sequence, kind, user, device, epoch, at_unix_ms } = event;
+        let pb::PresenceEvent { sequence, kind, user, device, epoch, at_unix_ms, lost_incarnation } = event;
         let client = Client { user, device, epoch: Epoch(epoch) };
         let change = match pb::PresenceKind::try_from(kind).ok()? {
             pb::PresenceKind::Online => Change::Online(client),
             pb::PresenceKind::Offline => Change::Offline(client),
+            pb::PresenceKind::GatewayLost => Change::GatewayLost(Incarnation(lost_incarnation)),
         };
         Some(Self { sequence, at_unix_ms, change })
     }
@@ -160,12 +166,16 @@ mod tests {
     fn a_kind_that_is_not_known_is_left_out() {
         let events = vec![event(0, 1), event(99, 2), event(1, 1)];
         let batch = PresenceBatch::read(pb::PresenceEvents { events, ..pb::PresenceEvents::default() });
-        assert_eq!(batch.events.iter().map(PresenceEvent::order).collect::<Vec<_>>(), [(1, false), (1, true)]);
+        assert_eq!(
+            batch.events.iter().map(PresenceEvent::order).collect::<Vec<_>>(),
+            [Some((Epoch(1), false)), Some((Epoch(1), true))]
+        );
     }
 
     #[test]
     fn a_later_login_counts_more_than_the_end_of_an_earlier_one() {
         let order = |kind, epoch| PresenceEvent::read(event(kind, epoch)).unwrap().order();
         assert!(order(0, 2) > order(1, 1) && order(1, 2) > order(0, 2));
+        assert_eq!(order(2, 0), None);
     }
 }

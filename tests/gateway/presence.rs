@@ -40,6 +40,7 @@ impl Book {
         let line = |change: &Change| match change {
             Change::Online(client) => ("online", client.clone()),
             Change::Offline(client) => ("offline", client.clone()),
+            Change::GatewayLost(incarnation) => panic!("{incarnation} is lost without a fleet"),
         };
         events
             .map(|event| {

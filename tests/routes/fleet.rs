@@ -43,8 +43,12 @@ pub(crate) struct Gateway {
 pub(crate) struct Fleet {
     pub(crate) gateways: Vec<Gateway>,
     directory: TempDir,
-    _service: Process,
+    /// The demo service, unless the test has one of its own.
+    _service: Option<Process>,
 }
+
+/// Where the chat policy is.
+const CHAT: &str = "policies/chat.toml";
 
 impl Fleet {
     /// Starts so many gateways whose routes are at this address, and waits until they serve.
@@ -54,12 +58,27 @@ impl Fleet {
 
     /// The same with this configuration, beside whatever files it names.
     pub(crate) async fn start_with(gateways: usize, config: &str, directory: TempDir) -> Self {
-        fs::write(directory.path().join("fleet.toml"), config).unwrap();
         let service = free_address();
         let echo = ["echo", "--listen", &service.to_string(), "--workers", "8", "--work", "0ms"].map(str::to_owned);
-        let mut fleet = Self { gateways: Vec::new(), _service: start("echo", echo.to_vec(), &directory), directory };
+        let echo = start("echo", echo.to_vec(), &directory);
+        let fleet = Self { gateways: Vec::new(), _service: Some(echo), directory };
+        fleet.with(gateways, config, service, CHAT).await
+    }
+
+    /// The same in front of this service, with a policy of this text.
+    pub(crate) async fn start_before(service: SocketAddr, policy: &str, gateways: usize, redis: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("policy.toml");
+        fs::write(&path, policy).unwrap();
+        let fleet = Self { gateways: Vec::new(), _service: None, directory };
+        fleet.with(gateways, &format!("[routes]\nredis = \"{redis}\"\n"), service, &path.display().to_string()).await
+    }
+
+    async fn with(mut self, gateways: usize, config: &str, service: SocketAddr, policy: &str) -> Self {
+        fs::write(self.directory.path().join("fleet.toml"), config).unwrap();
+        let fleet = &mut self;
         for number in 1..=gateways {
-            let gateway = fleet.gateway(&format!("g{number}"), service);
+            let gateway = fleet.gateway(&format!("g{number}"), service, policy);
             fleet.gateways.push(gateway);
         }
         for gateway in &fleet.gateways {
@@ -70,10 +89,10 @@ impl Fleet {
             until("it reaches the service", async || gateway.metric("dagor_links{service=\"main\"}").await >= 1.0)
                 .await;
         }
-        fleet
+        self
     }
 
-    fn gateway(&self, name: &str, service: SocketAddr) -> Gateway {
+    fn gateway(&self, name: &str, service: SocketAddr, policy: &str) -> Gateway {
         let [clients, admin, push] = [free_address(), free_address(), free_address()];
         let config = self.directory.path().join("fleet.toml").display().to_string();
         let arguments = [
@@ -83,7 +102,7 @@ impl Fleet {
             ["--push".into(), push.to_string()],
             ["--workers".into(), "1".into()],
             ["--service".into(), format!("main={service}")],
-            ["--policy".into(), "policies/chat.toml".into()],
+            ["--policy".into(), policy.into()],
             ["--config".into(), config],
         ];
         let arguments = ["gateway".to_owned()].into_iter().chain(arguments.into_iter().flatten());

@@ -9,6 +9,7 @@ mod command;
 mod conformance;
 mod failures;
 mod fleet;
+mod lost;
 mod moves;
 mod proxy;
 #[path = "../redis/mod.rs"]

@@ -6,9 +6,12 @@
 //!          ─ drop  ─▶ offline ─┴▶ Log of each service that the policy names ─▶ report ─▶ one of its instances
 //! ```
 //!
-//! An offline is not told of a connection whose place a newer login has taken: who still has both compares their epochs.
+//! An offline is not told of a connection whose place a newer login has taken: who still has both compares their epochs. A
+//! gateway that is lost says nothing any more; the others do, once its lease has ended, and should it be alive, it says of
+//! each of its clients that it is online, as it writes their routes again.
 
 mod log;
+mod lost;
 mod report;
 
 use std::sync::{
@@ -19,10 +22,14 @@ use std::sync::{
 use tokio::sync::Notify;
 
 use self::log::Log;
-pub(super) use self::report::{flush, run};
+pub(super) use self::{
+    lost::watch,
+    report::{flush, run},
+};
 use super::{connection::Connection, roster::Member};
 use crate::{
     clock::unix_millis,
+    id::Incarnation,
     pb::service::{PresenceEvent, PresenceKind},
     policy::table::{Policy, ServiceAddresses},
 };
@@ -90,6 +97,20 @@ impl Herald {
         self.tell(connection, PresenceKind::Offline);
     }
 
+    /// A gateway is lost. Whether everybody who wants to know will be told.
+    fn lost(&self, incarnation: Incarnation) -> bool {
+        let event = || PresenceEvent {
+            kind: PresenceKind::GatewayLost.into(),
+            at_unix_ms: unix_millis(),
+            lost_incarnation: incarnation.0,
+            ..PresenceEvent::default()
+        };
+        tracing::warn!(%incarnation, "a gateway is lost");
+        let wanted = self.desks.iter().filter(|desk| desk.wanted.load(Relaxed));
+        // Each of them, whatever becomes of the others.
+        wanted.map(|desk| desk.push(event())).fold(true, |all, has_room| all & has_room)
+    }
+
     /// What came of it so far, by the order of the gateway's services.
     pub fn stats(&self) -> impl Iterator<Item = HeraldStats> {
         self.desks.iter().map(|desk| HeraldStats {
@@ -103,12 +124,12 @@ impl Herald {
     fn tell(&self, connection: &Connection, kind: PresenceKind) {
         for desk in self.desks.iter().filter(|desk| desk.wanted.load(Relaxed)) {
             desk.push(PresenceEvent {
-                sequence: 0,
                 kind: kind.into(),
                 user: connection.user().to_owned(),
                 device: connection.device().to_owned(),
                 epoch: connection.epoch.0,
                 at_unix_ms: unix_millis(),
+                ..PresenceEvent::default()
             });
         }
     }
@@ -125,12 +146,15 @@ impl Desk {
         Self { wanted, log, news, told: zero(), dropped: zero(), failures: zero() }
     }
 
-    fn push(&self, event: PresenceEvent) {
-        if self.log().push(event) {
+    /// Whether there was room.
+    fn push(&self, event: PresenceEvent) -> bool {
+        let has_room = self.log().push(event);
+        if has_room {
             self.news.notify_one();
         } else {
             self.dropped.fetch_add(1, Relaxed);
         }
+        has_room
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {

@@ -95,6 +95,10 @@ async fn write(gateway: &Gateway, connection: &Arc<Connection>) -> bool {
             }
             // It may have gone meanwhile, and its deletion may have come first.
             let is_there = gateway.roster.get(user, device).is_some_and(|there| there.epoch() == epoch);
+            if is_there {
+                // Its gateway may have been taken for lost.
+                gateway.herald.online(connection);
+            }
             is_there || gateway.registry.unregister(held, gateway.clock.now()).await.is_ok()
         }
         Ok(Restored::Newer) => {

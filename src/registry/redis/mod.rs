@@ -225,6 +225,14 @@ impl Registry for RedisRegistry {
         })
     }
 
+    fn lost(&self, now: Timestamp) -> Answer<'_, Vec<Incarnation>> {
+        Box::pin(async move {
+            let inner = &self.inner;
+            let _place = inner.bounds.admit(Call::Homes, now)?;
+            Ok(inner.bounds.answer(Call::Homes, now, inner.all_lost(now)).await?)
+        })
+    }
+
     fn counts(&self) -> Vec<CallCount> {
         self.inner.bounds.counts()
     }
@@ -341,10 +349,22 @@ impl Inner {
     }
 
     async fn all_homes(&self, now: Timestamp) -> Result<Vec<Arc<Home>>, Fault> {
+        let listed = self.listed().await?;
+        Ok(self.homes_of(listed.into_iter(), now).await?.into_values().collect())
+    }
+
+    /// Who gave its lease back is not listed any more.
+    async fn all_lost(&self, now: Timestamp) -> Result<Vec<Incarnation>, Fault> {
+        let mut listed = self.listed().await?;
+        let living = self.homes_of(listed.iter().copied(), now).await?;
+        listed.retain(|incarnation| !living.contains_key(incarnation));
+        Ok(listed)
+    }
+
+    async fn listed(&self) -> Result<Vec<Incarnation>, Fault> {
         let listed: Vec<String> =
             cmd("ZRANGE").arg(self.list_key()).arg(0).arg(-1).query_async(&mut self.link.clone()).await?;
-        let listed = listed.iter().filter_map(|text| u64::from_str_radix(text, 16).ok()).map(Incarnation);
-        Ok(self.homes_of(listed, now).await?.into_values().collect())
+        Ok(listed.iter().filter_map(|text| u64::from_str_radix(text, 16).ok()).map(Incarnation).collect())
     }
 
     async fn renew_in_time(&self, home: &Home, now: Timestamp) -> Result<Renewed, Fault> {
