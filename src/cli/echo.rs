@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
 
 use super::{Error, at_least_one, stop};
-use crate::clock::Clock;
-use crate::service::{
-    Echo, EchoConfig, EchoCounters, Handler, HandlerError, Memory, Reply, Request, ServeError, Server,
-    redis::{RedisSettings, RedisStore, pipe},
+use crate::{
+    clock::Clock,
+    service::{
+        Echo, EchoConfig, EchoCounters, Handler, HandlerError, Memory, Reply, Request, ServeError, Server,
+        redis::{RedisSettings, RedisStore, pipe},
+    },
 };
 
 /// How often it says what it has served.

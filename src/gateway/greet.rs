@@ -20,7 +20,7 @@ use super::{
     connection::Connection, deadline::Deadline, establish::millis, presence::Presence, session::Terms, worker::Worker,
 };
 use crate::{
-    admission::Refusal,
+    admission::{Cause, Refusal},
     clock::Timestamp,
     layer::{
         heartbeat::Pulse,
@@ -141,6 +141,7 @@ impl Rejection {
     pub fn told(&self) -> Option<pb::Refused> {
         let reason = self.reason()?;
         let (detail, retry_after) = match self {
+            Self::Refused(refusal) if refusal.cause == Cause::GatewayCut => (reason.name(), until_storm_ends(refusal)),
             Self::AtTheDoor(Refused { refusal, .. }) | Self::Refused(refusal) => {
                 (reason.name(), spread(refusal.retry_after))
             }
@@ -161,6 +162,15 @@ impl Rejection {
 fn spread(wait: Duration) -> Duration {
     wait.mul_f64(1.0 + fastrand::f64())
 }
+
+/// A cut's hint is spread over users and grains already. But it forecasts the user's turn in an overload that lasts, and a
+/// storm of logins is over in seconds.
+fn until_storm_ends(refusal: &Refusal) -> Duration {
+    refusal.retry_after.mul_f64(STORM_PART).max(RETRY_AFTER)
+}
+
+/// Of the longest hint, as long as a storm may last: 7 s.
+const STORM_PART: f64 = 0.25;
 
 /// When to come back after a handshake that failed for no reason of load.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -42,7 +42,7 @@ use crate::{
 /// Requests that a connection may have unanswered.
 pub(crate) const MAX_IN_FLIGHT: usize = 10;
 /// What a connection may have waiting to be written before it is a slow consumer, in bytes.
-pub(crate) const OUTGOING_BYTES: usize = 300;
+pub(crate) const OUTGOING_BYTES: usize = 200;
 /// The largest that one turn may add: a reply to each request in flight, and what is said besides.
 pub(crate) const TURN_BYTES: usize = MAX_IN_FLIGHT * 160 + 1_000;
 const PUSHES: PushLimits = PushLimits { bytes: OUTGOING_BYTES, unacked: 20 };
@@ -407,6 +407,29 @@ impl World {
             }
         }
         self.gateway_turns(g);
+    }
+
+    /// The registry may have lost the routes of this gateway: the roster is the truth.
+    pub(crate) fn restore_routes(&mut self, g: usize, run: u32) {
+        if self.gateways[g].run != run || !self.gateways[g].is_up() {
+            return;
+        }
+        let connections: Vec<_> =
+            self.gateways[g].sessions.values().filter_map(|session| session.connection.clone()).collect();
+        for connection in connections {
+            let (device, epoch, outbox) = (device(connection.device()), connection.epoch, connection.outbox);
+            self.ask_registry(g, Op::Restore { device, epoch, outbox });
+        }
+    }
+
+    /// A connection's route was not restored, because a later login is known.
+    pub(crate) fn outdated(&mut self, g: usize, run: u32, device: usize, epoch: Epoch) {
+        let gateway = &self.gateways[g];
+        let held = gateway.roster.get(USERS[device], &format!("d{device}"));
+        if let Some(connection) = held.filter(|held| gateway.run == run && held.epoch == epoch) {
+            connection.end(Ending::Close(Reason::Superseded));
+            self.gateway_turns(g);
+        }
     }
 
     /// A device has logged in elsewhere: what is older is closed.
