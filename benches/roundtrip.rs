@@ -61,6 +61,7 @@ fn gateway(service: SocketAddr) -> SocketAddr {
             policy: PolicySource::BuiltInDefault,
             priority_key: [7; 16],
             sample: None,
+            managers: None,
             routes: gateway::RouteStore::Memory,
         };
         let running = gateway::start(config).await.unwrap();

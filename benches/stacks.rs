@@ -61,7 +61,7 @@ impl Service<Placed<ClientRequest>> for Answering {
     fn call(&mut self, placed: Placed<ClientRequest>) -> Self::Future {
         let Placed { place, request, .. } = placed;
         place.complete();
-        ready(Ok(Answer { payload: request.payload, handler_us: 0 }))
+        ready(Ok(Answer { payload: request.payload, handler_us: 0, received: request.arrived }))
     }
 }
 
@@ -187,6 +187,7 @@ fn worker() -> Arc<Worker> {
         policy: PolicySource::BuiltInDefault,
         priority_key: [7; 16],
         sample: None,
+        managers: None,
         routes: dagor::gateway::RouteStore::Memory,
     };
     let home = Home { gateway: "bench".into(), incarnation: Incarnation(1), address: String::new() };

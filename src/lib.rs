@@ -22,7 +22,7 @@
 //! | `client` | `client` | apps |
 //! | `service` | `registry`, `service` | logic services, and the echo service made with it |
 //! | `redis` | `registry::redis`, `service::redis` | routes of a fleet and windows of several instances in Redis |
-//! | `gateway` | `trace`, `ticket`, `policy`, `gateway`, `admin` | the gateway as a library |
+//! | `gateway` | `histogram`, `web`, `trace`, `ticket`, `policy`, `manager`, `gateway`, `admin` | the gateway and its managers as a library |
 //! | `cli` | `sim`, `load`, `cli` | the program `dagor` |
 
 #[cfg(feature = "gateway")]
@@ -35,11 +35,15 @@ pub mod client;
 pub mod clock;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "gateway")]
+pub mod histogram;
 pub mod id;
 pub mod layer;
 #[cfg(feature = "cli")]
 pub mod load;
 pub mod mac;
+#[cfg(feature = "gateway")]
+pub mod manager;
 #[cfg(any(feature = "wire", feature = "service"))]
 pub mod pb;
 #[cfg(feature = "gateway")]
@@ -55,6 +59,8 @@ pub mod sim;
 pub mod ticket;
 #[cfg(feature = "gateway")]
 pub mod trace;
+#[cfg(feature = "gateway")]
+pub mod web;
 #[cfg(feature = "wire")]
 pub mod wire;
 

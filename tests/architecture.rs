@@ -15,6 +15,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("clock", &[]),
     ("mac", &[]),
+    ("histogram", &[]),
+    ("web", &[]),
     ("trace", &[]),
     ("pb", &[]),
     ("admission", &["clock", "id"]),
@@ -25,12 +27,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["admission", "clock", "id", "wire"]),
     ("registry", &["clock", "id"]),
     ("service", &["admission", "clock", "id", "pb", "registry"]),
+    ("manager", &["admission", "clock", "histogram", "id", "pb", "policy", "web"]),
     (
         "gateway",
         &[
             "admin",
             "admission",
             "clock",
+            "histogram",
             "id",
             "layer",
             "mac",
@@ -44,12 +48,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("admin", &["admission", "gateway", "policy", "registry", "ticket", "wire"]),
+    ("admin", &["admission", "gateway", "policy", "registry", "ticket", "web", "wire"]),
     ("client", &["clock", "id", "pb", "wire"]),
     ("sim", &["admission", "clock", "id", "policy", "trace"]),
     ("load", &["clock", "id", "pb", "trace", "wire"]),
-    ("cli", &["client", "clock", "gateway", "id", "load", "policy", "registry", "service", "sim"]),
+    ("cli", &["client", "clock", "gateway", "id", "load", "manager", "policy", "registry", "service", "sim"]),
 ];
+
+/// Where decisions are made from arguments alone.
+const CORES: &[&str] = &["src/admission/", "src/manager/core/"];
 
 /// What would make a decision depend on more than its arguments.
 const IMPURE: &[&str] =
@@ -200,6 +207,12 @@ fn a_module_imports_only_what_stands_before_it() {
     }
 }
 
+/// They share messages only.
+#[test]
+fn gateways_and_managers_do_not_import_each_other() {
+    assert!(!may_import("gateway").contains(&"manager") && !may_import("manager").contains(&"gateway"));
+}
+
 #[test]
 fn the_sdks_and_the_load_generator_never_import_the_gateway() {
     for module in ["client", "service", "load"] {
@@ -208,15 +221,16 @@ fn the_sdks_and_the_load_generator_never_import_the_gateway() {
 }
 
 #[test]
-fn the_decision_core_reads_no_clock_and_touches_no_system() {
+fn the_decision_cores_read_no_clock_and_touch_no_system() {
     let mut faults = Vec::new();
-    for source in sources().iter().filter(|source| source.module == "admission") {
+    let is_core = |source: &&Source| CORES.iter().any(|core| source.path.starts_with(core));
+    for source in sources().iter().filter(is_core) {
         for name in IMPURE {
             let root = name.split("::").next().unwrap_or_default().to_owned() + "::";
             let impure =
                 |path: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
             for (at, _) in source.paths(&root).iter().filter(|(_, path)| impure(path)) {
-                faults.push(source.fault(*at, &format!("`admission` decides from its arguments, without `{name}`")));
+                faults.push(source.fault(*at, &format!("a core decides from its arguments, without `{name}`")));
             }
         }
     }

@@ -39,7 +39,21 @@ fn number(report: &Value, pointer: &str) -> f64 {
 fn help_lists_the_commands_on_standard_output() {
     let output = dagor("--help").assert().success().get_output().clone();
     let help = String::from_utf8(output.stdout).unwrap();
-    for text in ["client", "echo", "gateway", "load", "policy", "serve", "simulate", "Examples:", "Exit codes:"] {
+    for text in [
+        "cap",
+        "client",
+        "drain",
+        "echo",
+        "gateway",
+        "kick",
+        "load",
+        "manager",
+        "policy",
+        "serve",
+        "simulate",
+        "Examples:",
+        "Exit codes:",
+    ] {
         assert!(help.contains(text), "{help}");
     }
 }

@@ -22,7 +22,17 @@ struct Serve {
 
 impl Serve {
     fn start(flags: &[&str]) -> Self {
-        let anywhere = ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--push", "127.0.0.1:0"];
+        let anywhere = [
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--push",
+            "127.0.0.1:0",
+            "--manager",
+            "127.0.0.1:0",
+        ];
         let mut command = Command::new(env!("CARGO_BIN_EXE_dagor"));
         command.args(anywhere).args(flags).env_remove("RUST_LOG").stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

@@ -391,7 +391,10 @@ fn ping(frame: Frame) {
 }
 
 fn pong(frame: Frame) {
-    assert_eq!(control::<pb::Pong>(frame), pb::Pong { spread_ms: 5000, cuts: vec![cut(7, 1000)] });
+    assert_eq!(
+        control::<pb::Pong>(frame),
+        pb::Pong { spread_ms: 5000, cuts: vec![cut(7, 1000)], ..pb::Pong::default() }
+    );
 }
 
 fn goaway(frame: Frame) {

@@ -7,7 +7,7 @@ use metrics_process::Collector;
 
 use crate::{
     admission::GateSnapshot,
-    gateway::{Gateway, counters::Outcome},
+    gateway::{Gateway, counters::Outcome, fleet::FleetCounts},
     policy::PolicyStatus,
     registry::CallCount,
     ticket::Fault,
@@ -63,6 +63,14 @@ fn describe() {
     describe_counter!("dagor_gate_shared_total", "Requests let through above the cut by a minimum share, by gate");
     describe_gauge!("dagor_gate_capacity_per_second", "Requests completed per second while all places were taken");
     describe_counter!("dagor_gate_windows_total", "Windows closed, by gate");
+    describe_gauge!("dagor_gate_fleet_cut_level", "How many of the 8192 levels the fleet admits whole, by gate");
+    describe_gauge!("dagor_fleet_attached", "1 while a manager speaks to this gateway");
+    describe_gauge!("dagor_fleet_accepting", "0 while managers want no logins here");
+    describe_gauge!("dagor_fleet_directive_age_seconds", "Age of the directive in force; NaN without one");
+    describe_counter!("dagor_fleet_directives_total", "Directives that came from managers");
+    describe_counter!("dagor_fleet_sent_away_total", "Logins that were sent to another gateway");
+    describe_counter!("dagor_fleet_arrived_total", "Clients that logged in because another gateway sent them");
+    describe_counter!("dagor_fleet_moved_total", "Connected clients that were told to move elsewhere");
     describe_counter!("dagor_sample_written_total", "Requests told to the sample's file");
     describe_counter!("dagor_sample_dropped_total", "Requests missing in the sample: slow disk, or its size limit");
     describe_counter!("dagor_policy_applied_total", "Policies that came into force after the first");
@@ -84,7 +92,10 @@ impl Metrics {
             record_gate("gateway", &gateway.own_gate.snapshot());
             for (service, gate) in gateway.services.iter().zip(&gateway.gates) {
                 record_gate(&service.name, &gate.snapshot());
+                let level = gate.fleet_cut().whole_levels() as f64;
+                gauge!("dagor_gate_fleet_cut_level", "gate" => service.name.clone()).set(level);
             }
+            record_fleet(&gateway.fleet.counts(gateway.clock.now()));
             record_policy(&gateway.store.status());
         });
         self.recorder.handle().render()
@@ -185,6 +196,18 @@ fn record_gate(gate: &str, snapshot: &GateSnapshot) {
     counter!("dagor_gate_shared_total", "gate" => name()).absolute(snapshot.shared_total);
     gauge!("dagor_gate_capacity_per_second", "gate" => name()).set(snapshot.capacity_per_second.unwrap_or(f64::NAN));
     counter!("dagor_gate_windows_total", "gate" => name()).absolute(snapshot.windows);
+}
+
+fn record_fleet(counts: &FleetCounts) {
+    let flag = |flag| f64::from(u8::from(flag));
+    gauge!("dagor_fleet_attached").set(flag(counts.attached));
+    gauge!("dagor_fleet_accepting").set(flag(counts.accepting));
+    let age = counts.directive_age.map_or(f64::NAN, |age| age.as_secs_f64());
+    gauge!("dagor_fleet_directive_age_seconds").set(age);
+    counter!("dagor_fleet_directives_total").absolute(counts.directives);
+    counter!("dagor_fleet_sent_away_total").absolute(counts.sent);
+    counter!("dagor_fleet_arrived_total").absolute(counts.arrived);
+    counter!("dagor_fleet_moved_total").absolute(counts.moved);
 }
 
 fn record_policy(status: &PolicyStatus) {

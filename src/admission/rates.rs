@@ -8,7 +8,7 @@
 use super::{
     cells::PRIORITIES,
     dispersion::Dispersion,
-    level::{Cut, GRAIN_BITS, LEVELS, USER_LEVELS},
+    level::{Cut, GRAIN_BITS, LEVELS, Level, USER_LEVELS},
     share::MinimumShare,
 };
 
@@ -116,6 +116,12 @@ impl LevelRates {
     pub fn below(&self, cut: Cut) -> f64 {
         let levels = (cut.whole_levels() + 1).min(LEVELS);
         self.rate(sum(&self.costs[..levels]))
+    }
+
+    /// Cost per second at each level that had any, in order.
+    pub fn per_level(&self) -> impl Iterator<Item = (Level, f64)> + '_ {
+        let known = self.costs.iter().enumerate().filter(|(_, cost)| **cost > 0.0);
+        known.map(|(index, &cost)| (Level::from_index(index), self.rate(f64::from(cost))))
     }
 
     /// The requests that the rates are known from.

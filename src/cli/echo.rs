@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
 
 use super::{Error, at_least_one, stop};
-use crate::service::{
-    Echo, EchoConfig, EchoCounters, Handler, HandlerError, Memory, Reply, Request, ServeError, Server,
-    redis::{RedisSettings, RedisStore, pipe},
+use crate::{
+    clock::Clock,
+    service::{
+        Echo, EchoConfig, EchoCounters, Handler, HandlerError, Memory, Reply, Request, ServeError, Server,
+        redis::{RedisSettings, RedisStore, pipe},
+    },
 };
 
 /// How often it says what it has served.
@@ -74,11 +77,12 @@ pub fn run(args: Args) -> Result<(), Error> {
 
 /// Waits for a Redis that starts at the same time, or is slow just now.
 async fn open_ledger(url: &str) -> Result<RedisStore, Error> {
-    let given_up = tokio::time::Instant::now() + LEDGER_WITHIN;
+    let clock = Clock::system();
+    let given_up = clock.now() + LEDGER_WITHIN;
     loop {
         match RedisStore::connect(url, RedisSettings::default()).await {
             Ok(store) => return Ok(store),
-            Err(fault) if fault.may_pass() && tokio::time::Instant::now() < given_up => {
+            Err(fault) if fault.may_pass() && clock.now() < given_up => {
                 tracing::warn!(error = %fault, "the ledger's Redis does not answer yet");
                 tokio::time::sleep(LEDGER_PAUSE).await;
             }

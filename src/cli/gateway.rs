@@ -20,11 +20,14 @@ use crate::{
   dagor gateway --service main=127.0.0.1:7403 \\
                 --sample-log today.csv --sample 1/100             one request in 100 in a file, to be replayed
   dagor gateway --service main=127.0.0.1:7403 --workers 1         on one core
-  dagor gateway --service main=127.0.0.1:7403 --config fleet.toml with others, which find each other's clients
+  dagor gateway --service main=127.0.0.1:7403 --config fleet.toml one of a fleet
 
 The configuration file says what gateways of a fleet share:
   [routes]
   redis = \"redis://127.0.0.1:6379\"    # or several nodes of a Redis Cluster; without it routes are kept in memory
+  [managers]
+  addresses = [\"127.0.0.1:7500\", \"127.0.0.1:7510\"]   # one speaks; when it is lost, the next one
+  user_key_file = \"user.key\"         # users are placed alike everywhere
 
 The policy file is watched: a change takes effect without a restart, and a faulty one changes nothing.")]
 pub struct Args {
@@ -37,7 +40,7 @@ pub struct Args {
     /// The configuration file, with what gateways of a fleet share.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The name in Welcome, logs and metrics.
+    /// The name in Welcome, logs and metrics; in a fleet each gateway has its own.
     #[arg(long, default_value = "gateway", value_name = "NAME")]
     name: String,
     #[command(flatten)]
@@ -86,6 +89,7 @@ impl Listen {
             priority_key: random_key()?,
             routes: RouteStore::Memory,
             sample: self.sample_log.clone().map(|file| SampleLog { file, one_in: self.sample }),
+            managers: None,
         })
     }
 }
@@ -119,7 +123,10 @@ pub fn run(args: Args) -> Result<(), Error> {
     let policy = args.policy.map_or(PolicySource::BuiltInDefault, PolicySource::File);
     let mut config = args.listen.config(&args.name, args.service, policy)?;
     if let Some(file) = &args.config {
-        config.routes = gateway_file::read(file)?.routes()?;
+        let file = gateway_file::read(file)?;
+        config.routes = file.routes()?;
+        config.managers = file.managers()?;
+        config.priority_key = file.user_key()?.unwrap_or(config.priority_key);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(Error::failed)?.block_on(async { run_gateway(config, stop::on_signal()?, |_| String::new()).await })

@@ -1,5 +1,7 @@
 //! The configuration file of `dagor gateway`: what the gateways of a fleet share, read once at the start.
 
+mod managers;
+
 use std::{
     fs,
     ops::RangeInclusive,
@@ -9,8 +11,12 @@ use std::{
 
 use serde::Deserialize;
 
+use self::managers::ManagersSection;
 use super::Error;
-use crate::{gateway::RouteStore, registry::redis::RedisSettings};
+use crate::{
+    gateway::{RouteStore, fleet::ManagersConfig},
+    registry::redis::RedisSettings,
+};
 
 /// Shorter, and a busy server is taken for one that is away; longer, and logins wait for it.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
@@ -21,6 +27,7 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration:
 pub(super) struct GatewayFile {
     #[serde(default)]
     routes: RoutesSection,
+    managers: Option<ManagersSection>,
     /// Where it stood; paths in it are relative to that.
     #[serde(skip)]
     directory: PathBuf,
@@ -61,6 +68,24 @@ pub(super) fn read(path: &Path) -> Result<GatewayFile, Error> {
 }
 
 impl GatewayFile {
+    /// The fleet's managers, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// A usage error that names the key.
+    pub(super) fn managers(&self) -> Result<Option<ManagersConfig>, Error> {
+        self.managers.as_ref().map(ManagersSection::config).transpose()
+    }
+
+    /// The fleet's secret for placing users, so that every gateway places a user alike.
+    ///
+    /// # Errors
+    ///
+    /// A usage error that names the file.
+    pub(super) fn user_key(&self) -> Result<Option<[u8; 16]>, Error> {
+        self.managers.as_ref().map_or(Ok(None), |section| section.user_key(&self.directory))
+    }
+
     /// Where the routes are.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod ask;
 pub mod client;
 pub mod echo;
 pub mod error;
@@ -13,6 +14,8 @@ mod gateway_file;
 mod listen;
 pub mod load;
 mod logging;
+pub mod manager;
+pub mod operate;
 mod page;
 pub mod policy;
 pub mod route;
@@ -34,6 +37,7 @@ pub use error::Error;
   dagor load --overload 2x                  measure what it can do, then offer twice that
   dagor policy check policies/chat.toml     find the faults of a policy, run its tests
   dagor simulate tests/scenarios --quick    compare overload controllers on a virtual clock
+  dagor manager --config manager.toml       several gateways: who takes clients, where the fleet cuts
 
 Every command has its own help with examples: dagor help <COMMAND>.
 Exit codes: 0 success, 1 failed, 2 usage or bad configuration."
@@ -50,6 +54,7 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Gateway(gateway::Args),
+    Manager(manager::Args),
     #[command(after_help = "Examples:
   dagor client --user ann                                    type `message hello`, watch what becomes of it
   dagor client --user ann --outbox ann.outbox                what is not answered is sent the next time
@@ -61,6 +66,9 @@ enum Command {
     Policy(policy::Args),
     Route(route::Args),
     Simulate(simulate::Args),
+    Cap(operate::CapArgs),
+    Drain(operate::DrainArgs),
+    Kick(operate::KickArgs),
 }
 
 impl Command {
@@ -68,12 +76,16 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(args),
             Self::Gateway(args) => gateway::run(args),
+            Self::Manager(args) => manager::run(args),
             Self::Client(args) => run_client(args),
             Self::Echo(args) => echo::run(args),
             Self::Load(args) => load::run(args),
             Self::Policy(args) => policy::run(args),
             Self::Route(args) => route::run(args),
             Self::Simulate(args) => simulate::run(args),
+            Self::Cap(args) => operate::cap(&args),
+            Self::Drain(args) => operate::drain(&args),
+            Self::Kick(args) => operate::kick(&args),
         }
     }
 }

@@ -81,7 +81,11 @@ impl Inner {
                     }
                 }
                 // Without an outbox nothing waits for these.
-                Event::Late { .. } | Event::SettledThrough(_) | Event::Ticket(_) | Event::Spread(_) => {}
+                Event::Late { .. }
+                | Event::SettledThrough(_)
+                | Event::Ticket(_)
+                | Event::Spread(_)
+                | Event::Alternatives(_) => {}
                 Event::Pushed(push) => shared.pushes.put(push),
                 Event::MoveWanted(goaway) => {
                     info!(reason = %goaway.verdict, "the gateway wants this client to move");

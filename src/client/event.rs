@@ -127,6 +127,8 @@ pub enum Event {
     Ticket(Bytes),
     /// After a loss of this connection, wait a random part of this before the first new try.
     Spread(Duration),
+    /// Where to go after a loss of this connection, in the place of what was known.
+    Alternatives(Vec<Alternative>),
     /// A logic service pushed something.
     Pushed(Push),
     /// The gateway wants this client to move; it keeps serving until then.

@@ -175,6 +175,9 @@ impl Open {
                 let pong: pb::Pong = frame.message()?;
                 self.cuts.remember(&pong.cuts, &self.session, now);
                 self.handle_spread(pong.spread_ms, events);
+                if !pong.alternatives.is_empty() {
+                    events.push_back(Event::Alternatives(session::alternatives(pong.alternatives)));
+                }
             }
             Kind::Goaway => {
                 let message: pb::Goaway = frame.message()?;

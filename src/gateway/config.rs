@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::{sample::SampleLog, tickets::KeysError};
+use super::{fleet::ManagersConfig, sample::SampleLog, tickets::KeysError};
 use crate::policy::{Faults, Policy, PolicyStore, table::ServiceAddresses};
 #[cfg(feature = "redis")]
 use crate::registry::redis::{Fault, RedisSettings};
@@ -28,6 +28,8 @@ pub struct GatewayConfig {
     pub priority_key: [u8; 16],
     /// A sample of the requests that goes into a file.
     pub sample: Option<SampleLog>,
+    /// The fleet's managers, if there are any.
+    pub managers: Option<ManagersConfig>,
     /// Where the routes are.
     pub routes: RouteStore,
 }

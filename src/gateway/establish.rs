@@ -51,13 +51,19 @@ impl Service<Monitored<Present>> for Establish {
         let wanted = Duration::from_millis(u64::from(hello.heartbeat_ms));
         let oldest_unsettled = MessageId(hello.oldest_unsettled);
         let terms = Terms { oldest_unsettled, reads_refusals: hello.reads_refusals };
+        let came_from_elsewhere = hello.reason() == pb::ConnectReason::Redirected;
         ready(presence.enter().map(|()| {
+            let (fleet, now) = (&self.worker.gateway.fleet, self.worker.clock.now());
+            if came_from_elsewhere {
+                fleet.count_arrived(now);
+            }
             let table = self.worker.table();
             let mut welcome = welcome(&self.worker.gateway, &table.policy, wanted);
             let levels = table.levels_of(presence.connection.tier);
             welcome.connection_epoch = presence.connection.epoch.0;
             welcome.ticket = self.worker.gateway.tickets.issue(&presence.connection, &table.policy, unix_millis());
             welcome.cuts = self.worker.gateway.resolved_cuts(&presence.connection, levels, &table, None);
+            welcome.alternatives = fleet.alternatives(now);
             Established { presence, pulse, welcome, terms }
         }))
     }

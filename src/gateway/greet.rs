@@ -20,7 +20,7 @@ use super::{
     connection::Connection, deadline::Deadline, establish::millis, presence::Presence, session::Terms, worker::Worker,
 };
 use crate::{
-    admission::Refusal,
+    admission::{Cause, Refusal},
     clock::Timestamp,
     layer::{
         heartbeat::Pulse,
@@ -96,6 +96,9 @@ pub enum Rejection {
     /// Logins are at their rate, or this one is less important than what the gateway can serve.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The fleet's managers want it elsewhere, or later.
+    #[error("{}", .0.reason.name())]
+    Elsewhere(Elsewhere),
     /// Not who it says, or not said as it must be.
     #[error("{detail}")]
     Login {
@@ -112,12 +115,24 @@ pub enum Rejection {
     Gone,
 }
 
+/// What the fleet wants of a client that is not let in here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Elsewhere {
+    /// Whether it may go elsewhere or has to come back.
+    pub reason: Reason,
+    /// When, chosen for this client.
+    pub retry_after: Duration,
+    /// Where to, drawn for this client; empty if it has to come back.
+    pub alternatives: Vec<pb::Alternative>,
+}
+
 impl Rejection {
     /// The one place that turns a rejection into a reason. `None` if the client simply left.
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::AtTheDoor(Refused { refusal, .. }) | Self::Refused(refusal) => Some(refusal.cause.into()),
             Self::Login { reason, .. } | Self::Handshake(reason) => Some(*reason),
+            Self::Elsewhere(elsewhere) => Some(elsewhere.reason),
             Self::Gone => None,
         }
     }
@@ -126,14 +141,20 @@ impl Rejection {
     pub fn told(&self) -> Option<pb::Refused> {
         let reason = self.reason()?;
         let (detail, retry_after) = match self {
+            Self::Refused(refusal) if refusal.cause == Cause::GatewayCut => (reason.name(), until_storm_ends(refusal)),
             Self::AtTheDoor(Refused { refusal, .. }) | Self::Refused(refusal) => {
                 (reason.name(), spread(refusal.retry_after))
             }
             Self::Login { detail, .. } => (*detail, Duration::ZERO),
+            Self::Elsewhere(elsewhere) => (reason.name(), elsewhere.retry_after),
             Self::Handshake(_) | Self::Gone => (reason.name(), RETRY_AFTER),
         };
-        let retry_after_ms = millis(retry_after);
-        Some(pb::Refused { reason: reason.code(), detail: detail.into(), retry_after_ms, ..pb::Refused::default() })
+        let alternatives = match self {
+            Self::Elsewhere(elsewhere) => elsewhere.alternatives.clone(),
+            _ => Vec::new(),
+        };
+        let (detail, retry_after_ms) = (detail.into(), millis(retry_after));
+        Some(pb::Refused { reason: reason.code(), detail, retry_after_ms, alternatives, ..pb::Refused::default() })
     }
 }
 
@@ -141,6 +162,15 @@ impl Rejection {
 fn spread(wait: Duration) -> Duration {
     wait.mul_f64(1.0 + fastrand::f64())
 }
+
+/// A cut's hint is spread over users and grains already. But it forecasts the user's turn in an overload that lasts, and a
+/// storm of logins is over in seconds.
+fn until_storm_ends(refusal: &Refusal) -> Duration {
+    refusal.retry_after.mul_f64(STORM_PART).max(RETRY_AFTER)
+}
+
+/// Of the longest hint, as long as a storm may last: 7 s.
+const STORM_PART: f64 = 0.25;
 
 /// When to come back after a handshake that failed for no reason of load.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -20,7 +20,9 @@ pub mod cuts;
 pub mod deadline;
 pub mod dispatch;
 pub mod establish;
+pub mod fleet;
 pub mod greet;
+pub mod latency;
 pub mod link;
 pub mod login;
 mod porch;
@@ -58,6 +60,7 @@ use self::{
     connection::{ByteBudget, Connection, Ending},
     counters::Outcome,
     establish::millis,
+    fleet::Fleet,
     request::Table,
     roster::Roster,
     routes::Routes,
@@ -116,6 +119,8 @@ pub struct Gateway {
     pub gates: Vec<Arc<Gate>>,
     /// The gate of this process.
     pub own_gate: OwnGate,
+    /// What managers said.
+    pub fleet: Fleet,
     /// How many workers there are.
     pub workers: usize,
     /// What the workers' samples are made from, if there is to be a sample.
@@ -165,6 +170,7 @@ impl Gateway {
             services: config.services.clone(),
             gates,
             own_gate,
+            fleet: Fleet::default(),
             workers: config.workers,
             sample: OnceLock::new(),
             running: OnceLock::new(),
@@ -245,9 +251,11 @@ impl Gateway {
         }
     }
 
-    /// Works the spread out anew: the connections at the rate of logins. Too dear for every pong.
+    /// Works the spread out anew: the connections at the rate at which the other gateways can take them, or at the rate of
+    /// logins here if nobody knows of others. Too dear for every pong.
     fn update_spread(&self) {
-        let rate = self.store.current().connections.login_rate.max(1.0);
+        let spare = self.fleet.spare_logins(self.clock.now());
+        let rate = spare.unwrap_or_else(|| self.store.current().connections.login_rate).max(1.0);
         let seconds =
             (self.roster.len() as f64 / rate).clamp(SHORTEST_SPREAD.as_secs_f64(), LONGEST_SPREAD.as_secs_f64());
         self.spread_ms.store(millis(Duration::from_secs_f64(seconds)), Ordering::Relaxed);

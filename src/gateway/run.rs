@@ -16,7 +16,7 @@ use super::{
     Gateway,
     config::{GatewayConfig, RouteStore, StartError},
     connection::Ending,
-    porch,
+    fleet, porch,
     push::PushService,
     routes,
     sample::{MAX_TRACE_BYTES, Sample, SampleLog},
@@ -88,13 +88,17 @@ pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
     let (workers, mut threads) = start_workers(&gateway, clients, &stop)?;
     assert!(gateway.running.set(workers).is_ok(), "workers are started once");
     threads.push(windows::spawn(gateway.clone(), stop.clone()).map_err(StartError::Worker)?);
-    let tasks = vec![
+    let mut tasks = vec![
         until(&stop, follow_policy(gateway.clone())),
         until(&stop, follow_keys(gateway.clone())),
         until(&stop, routes::keep(gateway.clone())),
         until(&stop, admin::serve(admin_listener, gateway.clone())),
         until(&stop, serve_pushes(push_listener, gateway.clone())),
     ];
+    if let Some(managers) = config.managers {
+        tasks.push(until(&stop, fleet::follow(gateway.clone(), managers, addresses.clients)));
+        tasks.push(until(&stop, fleet::move_clients(gateway.clone())));
+    }
     unfinished.disarm();
     Ok(Running { gateway, addresses, stop, tasks, workers: threads, recorder })
 }
@@ -256,6 +260,7 @@ impl Running {
     pub async fn shutdown(self) {
         let drain = self.gateway.store.current().connections.drain;
         self.gateway.draining.store(true, Ordering::Relaxed);
+        self.gateway.fleet.leave();
         self.tell_everyone(|| {
             let within = drain.mul_f64(MOVE_PART * fastrand::f64());
             Ending::Goaway(Reason::Draining, within)
@@ -263,6 +268,7 @@ impl Running {
         self.wait_until(drain.mul_f64(MOVE_PART), |gateway| gateway.roster.is_empty()).await;
         self.tell_everyone(|| Ending::Close(Reason::Draining));
         self.wait_until(drain.mul_f64(1.0 - MOVE_PART), |gateway| gateway.limits.open() == 0).await;
+        self.gateway.fleet.left().await;
         self.stop.cancel();
         for task in self.tasks {
             // A task that panicked has said so on standard error.

@@ -99,6 +99,7 @@ enum Farewell {
 struct InFlight {
     id: MessageId,
     business: BusinessCode,
+    service: u16,
     cost: Cost,
     arrived: Timestamp,
     no_reply_wanted: bool,
@@ -110,6 +111,7 @@ struct InFlight {
 struct Done {
     id: MessageId,
     business: BusinessCode,
+    service: u16,
     cost: Cost,
     arrived: Timestamp,
     no_reply_wanted: bool,
@@ -122,8 +124,9 @@ impl Future for InFlight {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Done> {
         let this = self.project();
         let result = ready!(this.future.poll(cx));
-        let (id, business, cost, arrived) = (*this.id, *this.business, *this.cost, *this.arrived);
-        Poll::Ready(Done { id, business, cost, arrived, no_reply_wanted: *this.no_reply_wanted, result })
+        let (id, business, service, cost) = (*this.id, *this.business, *this.service, *this.cost);
+        let (arrived, no_reply_wanted) = (*this.arrived, *this.no_reply_wanted);
+        Poll::Ready(Done { id, business, service, cost, arrived, no_reply_wanted, result })
     }
 }
 
@@ -241,7 +244,11 @@ impl Session {
 
     fn begin_ending(&mut self, ending: Ending, scratch: &mut Scratch) {
         match ending {
-            Ending::Goaway(reason, within) => write::goaway(scratch, reason, within, self.settled_through()),
+            Ending::Goaway(reason, within) => {
+                let fleet = &self.worker.gateway.fleet;
+                let alternatives = fleet.destinations(self.worker.clock.now());
+                write::goaway(scratch, reason, within, alternatives, self.settled_through());
+            }
             // What is in flight would only go behind what it does not take.
             Ending::Close(reason @ Reason::SlowConsumer) => self.phase = Phase::Closing(Farewell::Refused(reason)),
             Ending::Close(reason) => self.phase = Phase::Finishing(reason),
@@ -253,8 +260,10 @@ impl Session {
     fn submit(&mut self, request: ClientRequest) {
         let ClientRequest { id, business, arrived, no_reply_wanted, .. } = request;
         let cost = request.cost();
+        // No gateway has so many services.
+        let service = u16::try_from(request.service).unwrap_or(u16::MAX);
         let future = self.worker.call(request);
-        let in_flight = InFlight { id, business, cost, arrived, no_reply_wanted, future };
+        let in_flight = InFlight { id, business, service, cost, arrived, no_reply_wanted, future };
         self.in_flight.get_or_insert_default().push(in_flight);
     }
 

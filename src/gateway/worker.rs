@@ -21,6 +21,7 @@ use super::{
     counters::Counters,
     deadline::Deadlines,
     dispatch::{Dispatch, InstanceHandle},
+    latency::{Latency, Lateness},
     link::{Link, LinkConfig, LinkEvent, LinkHandle},
     request::{ClientRequest, Table},
     sample::Sample,
@@ -62,6 +63,10 @@ pub struct Worker {
     pub usage: Usage,
     /// What requests cost.
     pub costs: Costs,
+    /// How long replies took.
+    pub latency: Latency,
+    /// How late its timers were.
+    pub lateness: Lateness,
     /// Where requests are told that are in the sample, if there is one.
     pub sample: Option<Sample>,
     /// Clients refused at the door that still read why.
@@ -88,6 +93,7 @@ impl Worker {
         let costs = Costs::default();
         costs.know(codes(&table));
         let sample = gateway.sample.get().map(Sample::another);
+        let latency = Latency::new(gateway.services.len());
         Arc::new(Self {
             index,
             clock: gateway.clock.clone(),
@@ -97,6 +103,8 @@ impl Worker {
             counters,
             costs,
             usage: Usage::default(),
+            latency,
+            lateness: Lateness::default(),
             sample,
             farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
             table: ArcSwap::from_pointee(table),
@@ -209,6 +217,7 @@ impl Worker {
             tokio::time::sleep_until(self.clock.instant_of(due).into()).await;
             let now = self.clock.now();
             self.gateway.own_gate.lateness(self.index, now.since(due));
+            self.lateness.record(now.since(due));
             // After a long stall the missed ticks are not made up for.
             due = due.max(now - TICK);
             self.tick(now, count);
@@ -291,6 +300,7 @@ mod tests {
             policy: PolicySource::BuiltInDefault,
             priority_key: [0; 16],
             sample: None,
+            managers: None,
             routes: RouteStore::Memory,
         };
         let store = config.policy.open(0).unwrap();

@@ -228,6 +228,9 @@ pub struct Pong {
     pub spread_ms: u32,
     #[prost(message, repeated, tag = "2")]
     pub cuts: ::prost::alloc::vec::Vec<ResolvedCut>,
+    /// As in `Welcome`; none says nothing new.
+    #[prost(message, repeated, tag = "3")]
+    pub alternatives: ::prost::alloc::vec::Vec<Alternative>,
 }
 /// Gateway to client: this gateway wants the client to move; it keeps serving until then.
 #[derive(Clone, PartialEq, ::prost::Message)]

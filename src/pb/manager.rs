@@ -2,20 +2,42 @@
 /// What a gate does at present.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GateReport {
-    /// The logic service, or empty for the gateway itself.
+    /// The logic service, or empty for the gateway itself, whose requests are logins.
     #[prost(string, tag = "1")]
     pub service: ::prost::alloc::string::String,
     /// Mean age of what left the queue in the last window, in microseconds.
     #[prost(uint64, tag = "2")]
     pub queuing_us: u64,
+    /// What the gate's own controller wants.
     #[prost(fixed32, tag = "3")]
     pub cut: u32,
-    /// Completed per second while in flight was at its limit; 0 while unknown.
+    /// Cost per second that is completed while all places are taken, or what is completed while they are not; 0 while unknown.
     #[prost(double, tag = "4")]
     pub capacity: f64,
-    /// Offered requests per second for each level that had any.
+    /// Cost per second that is offered at each level that had any, as this gateway remembers it.
     #[prost(message, repeated, tag = "5")]
     pub offered: ::prost::alloc::vec::Vec<LevelRate>,
+    /// Cost per second that was let through.
+    #[prost(double, tag = "6")]
+    pub admitted: f64,
+    /// The share of the time in which all places were taken, 0 to 1.
+    #[prost(double, tag = "7")]
+    pub limited: f64,
+    /// Cost that waits in the queue and is still wanted.
+    #[prost(double, tag = "8")]
+    pub backlog: f64,
+    /// The fleet's cut in force.
+    #[prost(fixed32, tag = "9")]
+    pub fleet_cut: u32,
+    /// The gate only says what it would refuse.
+    #[prost(bool, tag = "10")]
+    pub dry_run: bool,
+    /// How long requests may wait in the mean, in microseconds.
+    #[prost(uint64, tag = "11")]
+    pub target_us: u64,
+    /// From a request's arrival to its reply, since the last report.
+    #[prost(message, optional, tag = "12")]
+    pub latency: ::core::option::Option<Histogram>,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct LevelRate {
@@ -23,6 +45,49 @@ pub struct LevelRate {
     pub level: u32,
     #[prost(double, tag = "2")]
     pub per_second: f64,
+}
+/// Counts by size, to be added up with others. Bucket 0 to 7 are 0 to 7 microseconds; from there on each power of two has
+/// eight buckets of equal width.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Histogram {
+    /// Those that have a count, in order.
+    #[prost(uint32, repeated, tag = "1")]
+    pub buckets: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint64, repeated, tag = "2")]
+    pub counts: ::prost::alloc::vec::Vec<u64>,
+}
+/// Whether a gateway takes logins, since when, and why.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Standing {
+    #[prost(bool, tag = "1")]
+    pub accepting: bool,
+    #[prost(uint64, tag = "2")]
+    pub for_ms: u64,
+    /// Marks that are passed, and for how long.
+    #[prost(message, repeated, tag = "3")]
+    pub over: ::prost::alloc::vec::Vec<Over>,
+    /// For people.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// Over which time those who are refused spread their return, in milliseconds.
+    #[prost(uint32, tag = "5")]
+    pub wait_ms: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Over {
+    /// 1 connections, 2 CPU, 3 memory, 4 event loop, 5 own share of the latency.
+    #[prost(uint32, tag = "1")]
+    pub mark: u32,
+    #[prost(uint64, tag = "2")]
+    pub for_ms: u64,
+}
+/// Clients that were told to go to another gateway.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SentAway {
+    #[prost(string, tag = "1")]
+    pub gateway: ::prost::alloc::string::String,
+    #[prost(double, tag = "2")]
+    pub clients: f64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LoadReport {
@@ -37,7 +102,7 @@ pub struct LoadReport {
     pub connections: u64,
     #[prost(uint64, tag = "5")]
     pub connection_limit: u64,
-    /// Lateness of a 10 ms timer on the worst worker, in microseconds.
+    /// Lateness of a 10 ms timer on the worst worker, the mean since the last report, in microseconds.
     #[prost(uint64, tag = "6")]
     pub event_loop_delay_us: u64,
     #[prost(message, repeated, tag = "7")]
@@ -45,6 +110,35 @@ pub struct LoadReport {
     /// The policy in force.
     #[prost(fixed64, tag = "8")]
     pub policy_revision: u64,
+    #[prost(uint64, tag = "9")]
+    pub uptime_ms: u64,
+    /// Of what the process may use, 0 to 1, by its cgroup or the machine; negative if unknown.
+    #[prost(double, tag = "10")]
+    pub cpu: f64,
+    #[prost(double, tag = "11")]
+    pub memory: f64,
+    /// From an answer's arrival to its being written, since the last report.
+    #[prost(message, optional, tag = "12")]
+    pub own_share: ::core::option::Option<Histogram>,
+    /// What the last directive said, with ages as of now. Absent if there was none, or it has lapsed.
+    #[prost(message, optional, tag = "13")]
+    pub standing: ::core::option::Option<Standing>,
+    /// Logins per second that the policy allows, and that were let in.
+    #[prost(double, tag = "14")]
+    pub login_limit: f64,
+    #[prost(double, tag = "15")]
+    pub logins: f64,
+    /// Clients sent away in the last ten seconds, and clients who came from elsewhere in that time.
+    #[prost(message, repeated, tag = "16")]
+    pub sent_away: ::prost::alloc::vec::Vec<SentAway>,
+    #[prost(double, tag = "17")]
+    pub arrived: f64,
+    /// It is shutting down.
+    #[prost(bool, tag = "18")]
+    pub leaving: bool,
+    /// The revision of a policy that was distributed and refused; 0 for none.
+    #[prost(fixed64, tag = "19")]
+    pub refused_policy: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Directive {
@@ -61,6 +155,23 @@ pub struct Directive {
     pub ttl_ms: u32,
     #[prost(uint32, tag = "5")]
     pub report_interval_ms: u32,
+    /// To be sent back with each report.
+    #[prost(message, optional, tag = "6")]
+    pub standing: ::core::option::Option<Standing>,
+    /// Logins per second that the other gateways can take on top of what they take; 0 if unknown.
+    #[prost(double, tag = "7")]
+    pub spare_logins: f64,
+    /// Set when the gateway's policy is another one.
+    #[prost(message, optional, tag = "8")]
+    pub policy: ::core::option::Option<Policy>,
+    /// Set while connections are to move elsewhere.
+    #[prost(message, optional, tag = "9")]
+    pub moves: ::core::option::Option<Moves>,
+    #[prost(message, repeated, tag = "10")]
+    pub kicks: ::prost::alloc::vec::Vec<Kick>,
+    /// An operator's caps, each until it lapses; empty name for logins.
+    #[prost(message, repeated, tag = "11")]
+    pub caps: ::prost::alloc::vec::Vec<Cap>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AlternativeGateway {
@@ -77,6 +188,69 @@ pub struct FleetCut {
     pub service: ::prost::alloc::string::String,
     #[prost(fixed32, tag = "2")]
     pub cut: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cap {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(fixed32, tag = "2")]
+    pub cut: u32,
+    #[prost(uint64, tag = "3")]
+    pub left_ms: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Policy {
+    #[prost(fixed64, tag = "1")]
+    pub revision: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub files: ::prost::alloc::vec::Vec<PolicyFile>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyFile {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Moves {
+    /// Clients told to move per second.
+    #[prost(double, tag = "1")]
+    pub per_second: f64,
+    /// No more once so many connections are left.
+    #[prost(uint64, tag = "2")]
+    pub down_to: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Kick {
+    /// Carried out once by each gateway.
+    #[prost(fixed64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub user: ::prost::alloc::string::String,
+    /// Empty for all devices.
+    #[prost(string, tag = "3")]
+    pub device: ::prost::alloc::string::String,
+}
+/// What operators want, as managers keep it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Order {
+    #[prost(message, optional, tag = "1")]
+    pub cap: ::core::option::Option<Cap>,
+    #[prost(message, optional, tag = "2")]
+    pub drain: ::core::option::Option<Drain>,
+    #[prost(message, optional, tag = "3")]
+    pub kick: ::core::option::Option<Kick>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Drain {
+    #[prost(string, tag = "1")]
+    pub gateway: ::prost::alloc::string::String,
+    /// Which run of it; another one is not drained.
+    #[prost(fixed64, tag = "2")]
+    pub incarnation: u64,
+    #[prost(double, tag = "3")]
+    pub per_second: f64,
 }
 /// Generated client implementations.
 pub mod manager_client {

@@ -53,7 +53,6 @@ impl Faults {
     }
 
     /// The same faults of something that is no policy, such as a `scenario`.
-    #[cfg(feature = "cli")]
     pub(crate) fn of(self, subject: &'static str) -> Self {
         Self { subject, ..self }
     }

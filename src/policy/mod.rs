@@ -10,6 +10,7 @@ pub(crate) mod document;
 pub(crate) mod fault;
 pub(crate) mod quantity;
 pub(crate) mod reader;
+pub(crate) mod settings;
 mod source;
 mod store;
 pub mod table;

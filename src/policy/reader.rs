@@ -128,7 +128,6 @@ impl<'t> Table<'t> {
     }
 
     /// `true` or `false`.
-    #[cfg(feature = "cli")]
     pub(crate) fn flag(&mut self, key: &'static str) -> Option<At<bool>> {
         self.parsed(key, |value| value.as_bool().ok_or_else(|| Mistake::expected("true or false", value)))
     }

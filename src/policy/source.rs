@@ -39,6 +39,20 @@ impl Sources {
         Self(Arc::new([Source { name: name.into(), text: text.into() }]))
     }
 
+    /// A policy of files that came from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When there are more of them, or they are larger, than a policy may be.
+    pub fn from_files(files: Vec<Source>) -> Result<Self, Faults> {
+        let bytes: u64 = files.iter().map(|file| file.text.len() as u64).sum();
+        if files.is_empty() || files.len() > MAX_POLICY_FILES || bytes > MAX_POLICY_BYTES {
+            let why = format!("{} files of {bytes} bytes are no policy", files.len());
+            return Err(unreadable(Path::new("the distributed policy"), &why));
+        }
+        Ok(Self(files.into()))
+    }
+
     /// Reads a file, or every `*.toml` of a directory in the order of their names.
     ///
     /// # Errors

@@ -64,6 +64,19 @@ fn everything_unsettled_is_sent_again_in_the_order_of_ids_and_marked() {
 }
 
 #[test]
+fn after_a_loss_a_client_goes_where_the_last_pong_said() {
+    let mut stage = Stage::new(config(&["a:1"]));
+    let alternative = |address: &str| pb::Alternative { addresses: vec![address.to_owned()], weight: 1000 };
+    stage.login(&pb::Welcome { alternatives: vec![alternative("b:1")], ..roomy() });
+    let pong = pb::Pong { alternatives: vec![alternative("c:1")], ..pb::Pong::default() };
+    stage.control(stage.link(), Kind::Pong, &pong);
+    stage.control(stage.link(), Kind::Pong, &pb::Pong::default());
+    stage.pass(MINUTE / 3);
+    stage.cut();
+    assert_eq!(stage.waiting().0, "c:1", "and one that names none says nothing new");
+}
+
+#[test]
 fn the_first_try_after_a_loss_comes_within_the_spread_and_elsewhere() {
     let mut stage = Stage::new(config(&["a:1", "b:1"]));
     let first = stage.dialed[0].1.clone();

@@ -21,7 +21,7 @@ struct Gateway(Child);
 impl Gateway {
     fn start(address: SocketAddr) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dagor"));
-        command.args(["serve", "--workers", "1", "--echo-work", "0s", "--log", "error"]);
+        command.args(["serve", "--workers", "1", "--echo-work", "0s", "--log", "error", "--manager", "127.0.0.1:0"]);
         command.args(["--admin", "127.0.0.1:0", "--push", "127.0.0.1:0", "--listen", &address.to_string()]);
         Self(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }

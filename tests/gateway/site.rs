@@ -97,6 +97,7 @@ impl Site {
             policy: PolicySource::File(path),
             priority_key: [7; 16],
             sample: None,
+            managers: None,
             routes: gateway::RouteStore::Memory,
         };
         let running = gateway::start(config).await.unwrap();

@@ -71,6 +71,7 @@ pub(crate) fn gateway() {
             policy: PolicySource::File(policy),
             priority_key: [7; 16],
             sample: None,
+            managers: None,
             routes: gateway::RouteStore::Memory,
         });
         let running = running.await.unwrap();

@@ -33,6 +33,7 @@ pub(crate) async fn gateway(policy: PolicySource, workers: usize, service: Socke
         policy,
         priority_key: [7; 16],
         sample: None,
+        managers: None,
         routes: dagor::gateway::RouteStore::Memory,
     };
     let gateway = start(config).await.expect("the gateway starts");

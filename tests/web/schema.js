@@ -17,7 +17,7 @@ export const MESSAGES = {
   Push: { 1: ["dedupe_key", "bytes"], 15: ["payload", "bytes"] },
   PushAck: { 1: ["push_id", "uint64"] },
   Ping: { 1: ["last_push_id", "uint64"], 2: ["next_interval_ms", "uint32"] },
-  Pong: { 1: ["spread_ms", "uint32"], 2: ["cuts", "ResolvedCut", "repeated"] },
+  Pong: { 1: ["spread_ms", "uint32"], 2: ["cuts", "ResolvedCut", "repeated"], 3: ["alternatives", "Alternative", "repeated"] },
   Goaway: { 1: ["reason", "uint32"], 2: ["detail", "string"], 3: ["alternatives", "Alternative", "repeated"], 4: ["move_after_ms", "uint32"], 5: ["settled_through", "uint64"] },
   Kick: { 1: ["reason", "uint32"], 2: ["detail", "string"] },
 };

@@ -42,7 +42,7 @@ use crate::{
 /// Requests that a connection may have unanswered.
 pub(crate) const MAX_IN_FLIGHT: usize = 10;
 /// What a connection may have waiting to be written before it is a slow consumer, in bytes.
-pub(crate) const OUTGOING_BYTES: usize = 300;
+pub(crate) const OUTGOING_BYTES: usize = 200;
 /// The largest that one turn may add: a reply to each request in flight, and what is said besides.
 pub(crate) const TURN_BYTES: usize = MAX_IN_FLIGHT * 160 + 1_000;
 const PUSHES: PushLimits = PushLimits { bytes: OUTGOING_BYTES, unacked: 20 };
@@ -409,6 +409,29 @@ impl World {
         self.gateway_turns(g);
     }
 
+    /// The registry may have lost the routes of this gateway: the roster is the truth.
+    pub(crate) fn restore_routes(&mut self, g: usize, run: u32) {
+        if self.gateways[g].run != run || !self.gateways[g].is_up() {
+            return;
+        }
+        let connections: Vec<_> =
+            self.gateways[g].sessions.values().filter_map(|session| session.connection.clone()).collect();
+        for connection in connections {
+            let (device, epoch, outbox) = (device(connection.device()), connection.epoch, connection.outbox);
+            self.ask_registry(g, Op::Restore { device, epoch, outbox });
+        }
+    }
+
+    /// A connection's route was not restored, because a later login is known.
+    pub(crate) fn outdated(&mut self, g: usize, run: u32, device: usize, epoch: Epoch) {
+        let gateway = &self.gateways[g];
+        let held = gateway.roster.get(USERS[device], &format!("d{device}"));
+        if let Some(connection) = held.filter(|held| gateway.run == run && held.epoch == epoch) {
+            connection.end(Ending::Close(Reason::Superseded));
+            self.gateway_turns(g);
+        }
+    }
+
     /// A device has logged in elsewhere: what is older is closed.
     pub(crate) fn supersede(&mut self, g: usize, run: u32, device: usize, epoch: Epoch, outbox: OutboxId) {
         let gateway = &self.gateways[g];
@@ -571,7 +594,7 @@ impl World {
             let Some(call) = gateway.calls.remove(&answer.id) else { continue };
             debug_assert_eq!(call.stream, stream);
             links.push(call.link);
-            resolve(&mut gateway.sessions, &call, link::outcome(answer, Value::from_bits(1)));
+            resolve(&mut gateway.sessions, &call, link::outcome(answer, Value::from_bits(1), self.now));
         }
         self.turns(g, links);
     }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use dagor::{
     clock::Timestamp,
     id::{Epoch, Incarnation, OutboxId},
-    registry::{Held, Home, Login, MemoryRegistry, Registered, Registry, Route},
+    registry::{Held, Home, Login, MemoryRegistry, Registered, Registry, Restored, Route},
 };
 use futures_util::FutureExt as _;
 
@@ -25,9 +25,25 @@ const RENEWAL_AT_MOST: Duration = Duration::from_secs(10);
 /// What a gateway asks.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Register { device: usize, asked: Epoch, outbox: OutboxId, link: usize },
-    Unregister { device: usize, epoch: Epoch },
+    Register {
+        device: usize,
+        asked: Epoch,
+        outbox: OutboxId,
+        link: usize,
+    },
+    Unregister {
+        device: usize,
+        epoch: Epoch,
+    },
+    /// Of a connection that is there.
+    Restore {
+        device: usize,
+        epoch: Epoch,
+        outbox: OutboxId,
+    },
     Renew,
+    /// The gateway ends in an orderly way.
+    Release,
 }
 
 /// The registry, and what must be in it.
@@ -76,6 +92,12 @@ impl Routes {
         self.registries[USERS[device]].register(login, now).now_or_never()?.ok()
     }
 
+    fn restore(&mut self, device: usize, home: &Arc<Home>, epoch: Epoch, now: Timestamp) -> Option<Restored> {
+        let name = name(device);
+        let held = Held { user: USERS[device], device: &name, home, epoch };
+        self.registries[USERS[device]].restore(held, now).now_or_never()?.ok()
+    }
+
     fn unregister(&mut self, device: usize, home: &Arc<Home>, epoch: Epoch, now: Timestamp) -> bool {
         let name = name(device);
         let held = Held { user: USERS[device], device: &name, home, epoch };
@@ -122,9 +144,47 @@ impl World {
                 self.close_previous(device, &registered, home, outbox);
             }
             Op::Unregister { device, epoch } => self.take_back(device, epoch, home),
+            Op::Restore { device, epoch, outbox } => self.restore(g, run, home, device, epoch, outbox),
             Op::Renew => {
-                self.routes.leases.insert(home.incarnation, self.now + ROUTE_LEASE);
+                let before = self.routes.leases.insert(home.incarnation, self.now + ROUTE_LEASE);
+                if before.is_none_or(|until| until <= self.now) {
+                    let at = self.now + self.delay();
+                    self.schedule(at, Event::Restore { gateway: g, run });
+                }
             }
+            Op::Release => self.release(home),
+        }
+    }
+
+    fn restore(&mut self, g: usize, run: u32, home: &Arc<Home>, device: usize, epoch: Epoch, outbox: OutboxId) {
+        let Some(restored) = self.routes.restore(device, home, epoch, self.now) else { return };
+        let is_here = self.routes.expected[device].is_some_and(|(_, incarnation)| incarnation == home.incarnation);
+        match restored {
+            Restored::Written { previous } => {
+                self.trace.count(Count::Restored);
+                let newest = self.routes.expected[device].filter(|&(held, _)| is_here && held >= epoch);
+                self.routes.expected[device] = newest.or(Some((epoch, home.incarnation)));
+                self.close_previous(device, &Registered { epoch, previous }, home, outbox);
+            }
+            Restored::Newer => {
+                self.trace.count(Count::Outdated);
+                let at = self.now + self.delay();
+                self.schedule(at, Event::Outdated { gateway: g, run, device, epoch });
+            }
+        }
+        self.check_route(device);
+    }
+
+    /// With a gateway that has ended its routes are gone, and no one else's.
+    fn release(&mut self, home: &Arc<Home>) {
+        self.routes.leases.remove(&home.incarnation);
+        for registry in self.routes.registries.values() {
+            registry.release(home).now_or_never();
+        }
+        for device in 0..CLIENTS {
+            let expected = &mut self.routes.expected[device];
+            *expected = expected.filter(|&(_, incarnation)| incarnation != home.incarnation);
+            self.check_route(device);
         }
     }
 

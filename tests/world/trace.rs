@@ -39,6 +39,8 @@ counts! {
     HalfOpen "ends that nobody was told of",
     LateClose "closes that came seconds late",
     LeaseLapsed "routes hidden by a lapsed lease",
+    Restored "routes restored",
+    Outdated "routes not restored over a later login",
     Accepted "accepted",
     Full "not accepted, outbox full",
     Sent "sent for the first time",

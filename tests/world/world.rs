@@ -64,6 +64,8 @@ pub(crate) enum Event {
     StopGateway { gateway: usize, run: u32 },
     Registered { gateway: usize, run: u32, link: usize, epoch: Epoch },
     Route { gateway: usize, run: u32, home: Arc<Home>, op: Op },
+    Restore { gateway: usize, run: u32 },
+    Outdated { gateway: usize, run: u32, device: usize, epoch: Epoch },
     Supersede { gateway: usize, run: u32, device: usize, epoch: Epoch, outbox: OutboxId },
     Push { device: usize },
     Call { stream: usize },
@@ -267,6 +269,7 @@ impl World {
             Event::StopGateway { gateway, run } => {
                 if self.gateways[gateway].run == run && self.gateways[gateway].is_up() {
                     self.trace.note(now, "gateway ends", [gateway as u64, run.into(), 0]);
+                    self.ask_registry(gateway, Op::Release);
                     self.stop_gateway(gateway, false);
                 }
             }
@@ -279,6 +282,14 @@ impl World {
                 self.push_to(device);
                 let next = now + self.millis(200, 2_000);
                 self.schedule(next, Event::Push { device });
+            }
+            Event::Restore { gateway, run } => {
+                self.trace.note(now, "restore", [gateway as u64, run.into(), 0]);
+                self.restore_routes(gateway, run);
+            }
+            Event::Outdated { gateway, run, device, epoch } => {
+                self.trace.note(now, "outdated", [gateway as u64, device as u64, epoch.0]);
+                self.outdated(gateway, run, device, epoch);
             }
             Event::Supersede { gateway, run, device, epoch, outbox } => {
                 self.trace.note(now, "supersede", [gateway as u64, device as u64, epoch.0]);

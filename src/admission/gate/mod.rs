@@ -60,6 +60,7 @@ struct Cuts {
     own: AtomicU32,
     gateway: AtomicU32,
     manager: AtomicU32,
+    fleet: AtomicU32,
     /// Refuses nothing here: what lies above it, the instances behind this gate refuse.
     instances: AtomicU32,
     window_ends_nanos: AtomicU64,
@@ -133,6 +134,7 @@ impl Gate {
                 own: open(),
                 gateway: open(),
                 manager: open(),
+                fleet: open(),
                 instances: open(),
                 window_ends_nanos: AtomicU64::new(0),
                 floors: [const { AtomicU32::new(0) }; PRIORITIES],
@@ -171,7 +173,7 @@ impl Gate {
             return Ok(Admission::Below);
         }
         let floor = &self.cuts.floors[usize::from(value.level().business())];
-        if value.bits() < floor.load(Relaxed) && self.others().admits(value) {
+        if value.bits() < floor.load(Relaxed) && self.caps().admits(value) {
             shard.share();
             return Ok(Admission::Share);
         }
@@ -231,6 +233,17 @@ impl Gate {
         self.set(&self.cuts.manager, cut);
     }
 
+    /// Puts the fleet's cut in force here: what every gateway of the fleet lets in. It is the base of the own cut, which is
+    /// stricter only while the queue is too long, and does not grow beyond it. Minimum shares pass it as they pass the own.
+    pub fn set_fleet_cut(&self, cut: Cut) {
+        self.set(&self.cuts.fleet, cut);
+    }
+
+    /// The fleet's cut in force.
+    pub fn fleet_cut(&self) -> Cut {
+        load(&self.cuts.fleet)
+    }
+
     /// Says what none of the instances behind this gate takes. It refuses nothing here; but letting more in than that
     /// would fill nobody's queue and teach nothing, so the own cut does not grow while it binds.
     pub fn set_instance_cut(&self, cut: Cut) {
@@ -249,7 +262,7 @@ impl Gate {
     ///
     /// If there is no such priority.
     pub fn cut_of(&self, business: u8) -> Cut {
-        let shared = load(&self.cuts.floors[usize::from(business)]).min(self.others());
+        let shared = load(&self.cuts.floors[usize::from(business)]).min(self.caps());
         Ord::max(self.effective_cut(), shared)
     }
 
@@ -284,12 +297,23 @@ impl Gate {
         window.reopen(now);
         let window_ends = now + settings.window;
         let Decision { cut, floors } = state.close_window(elapsed, backlog, self);
+        let cut = self.based_on_fleet(cut, state.verdict.overloaded);
         self.cuts.own.store(cut.bits(), Relaxed);
         for (floor, published) in floors.into_iter().zip(&self.cuts.floors) {
             published.store(floor, Relaxed);
         }
         self.cuts.window_ends_nanos.store(window_ends.as_nanos(), Relaxed);
         self.publish(&state);
+    }
+
+    /// Whether the gate enforces its own cut.
+    pub fn mode(&self) -> GateMode {
+        self.state().settings.mode
+    }
+
+    /// The mean queuing time above which the gate is overloaded.
+    pub fn target(&self) -> Duration {
+        self.state().settings.target
     }
 
     /// How long a request that the cut has left behind stays in the queue.
@@ -369,8 +393,22 @@ impl Gate {
         self.cuts.published.store(both, Relaxed);
     }
 
-    fn others(&self) -> Cut {
+    /// What holds here whatever the service can do.
+    fn caps(&self) -> Cut {
         load(&self.cuts.gateway).min(load(&self.cuts.manager))
+    }
+
+    fn others(&self) -> Cut {
+        self.caps().min(load(&self.cuts.fleet))
+    }
+
+    /// While the queue is short enough, what one gateway sees of a shared service is no reason to be stricter than all.
+    fn based_on_fleet(&self, own: Cut, overloaded: bool) -> Cut {
+        match load(&self.cuts.fleet) {
+            Cut::OPEN => own,
+            _ if overloaded => own,
+            fleet => Ord::max(own, fleet),
+        }
     }
 
     /// Whether another cut than the own one decides what is served behind this gate.
@@ -380,10 +418,13 @@ impl Gate {
 
     /// The strictest cut is the cause: nothing changes for this value before that one moves.
     fn cause(&self, value: Value) -> Cause {
-        let (gateway, manager) = (load(&self.cuts.gateway), load(&self.cuts.manager));
-        if manager < gateway && !manager.admits(value) && manager < self.own_cut() {
+        let (gateway, own) = (load(&self.cuts.gateway), self.own_cut());
+        let (manager, fleet) = (load(&self.cuts.manager), load(&self.cuts.fleet));
+        let is_cap = manager < gateway.min(own) && !manager.admits(value);
+        let is_fleet = fleet < gateway && fleet <= own && !fleet.admits(value);
+        if is_cap || is_fleet {
             Cause::ManagerCap
-        } else if !gateway.admits(value) && gateway < self.own_cut() {
+        } else if !gateway.admits(value) && gateway < own {
             Cause::GatewayCut
         } else {
             self.own_cause

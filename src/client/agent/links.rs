@@ -147,6 +147,7 @@ impl Agent {
                 Event::SettledThrough(through) => self.handle_settled_through(through),
                 Event::Ticket(ticket) => self.keep_ticket(ticket),
                 Event::Spread(spread) => self.spread = spread,
+                Event::Alternatives(alternatives) => self.gateways.learn(&alternatives),
                 Event::Pushed(push) => self.handle_push(push),
                 Event::MoveWanted(goaway) => self.plan_move(goaway, now),
                 Event::Closed(reason) => self.lost(link, reason, now),

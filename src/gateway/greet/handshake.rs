@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{Accepted, Established, Greeting, Rejection, Silent};
 use crate::{
-    admission::UserHash,
+    admission::{Cause, UserHash},
     clock::{Timestamp, unix_millis},
     gateway::{
         counters::Outcome,
@@ -82,11 +82,19 @@ where
     if !hello.versions.contains(&VERSION) {
         return Err(Rejection::Login { reason: Reason::Version, detail: "this gateway speaks version 1 only" });
     }
-    poll_fn(|cx| inner.poll_ready(cx)).await?;
     let arrived = worker.clock.now();
+    // Before anything is looked at that costs more.
+    worker.gateway.fleet.admit(&hello, arrived)?;
+    poll_fn(|cx| inner.poll_ready(cx)).await?;
     let sampled = sampled(&hello, worker);
     let ticket = worker.gateway.tickets.read(&hello, unix_millis());
     let decided = inner.call(Greeting { hello, ticket, peer, arrived, deadline }).await;
+    let decided = decided.map_err(|rejection| match rejection {
+        Rejection::Refused(refusal) if refusal.cause == Cause::ManagerCap => {
+            Rejection::Elsewhere(worker.gateway.fleet.come_back(arrived))
+        }
+        other => other,
+    });
     // A client that has gone before it was decided on has no outcome.
     let outcome = match &decided {
         Ok(_) => Some(Outcome::Replied),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::pending::Answer;
 use crate::{
     admission::{Cause, Cut, Refusal, Value},
+    clock::Timestamp,
     pb::service as pb,
     request::Failure,
 };
@@ -12,17 +13,17 @@ use crate::{
 /// What of a service's words goes to the client, in bytes. The SDK keeps to it; other services may not.
 const MAX_DETAIL_BYTES: usize = 1024;
 
-/// Reads an answer to a call of this value.
+/// Reads an answer to a call of this value, which came just now.
 ///
 /// # Errors
 ///
 /// What the service said instead of a reply.
-pub fn outcome(answer: pb::Answer, value: Value) -> Result<Answer, Failure> {
+pub fn outcome(answer: pb::Answer, value: Value, received: Timestamp) -> Result<Answer, Failure> {
     let pb::Answer { mut detail, handler_us, payload, .. } = answer;
     detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
     let retry_after = Duration::from_millis(answer.retry_after_ms.into());
     match pb::AnswerOutcome::try_from(answer.outcome) {
-        Ok(pb::AnswerOutcome::Replied) => Ok(Answer { payload, handler_us }),
+        Ok(pb::AnswerOutcome::Replied) => Ok(Answer { payload, handler_us, received }),
         Ok(pb::AnswerOutcome::Refused) => Err(Failure::RefusedByService { detail, retry_after }),
         Ok(pb::AnswerOutcome::Failed) => Err(Failure::Failed { detail }),
         Ok(pb::AnswerOutcome::Misplaced) => Err(Failure::Misplaced { detail }),
@@ -44,7 +45,7 @@ mod tests {
     fn read(outcome_code: i32) -> Result<Answer, Failure> {
         let answer =
             pb::Answer { outcome: outcome_code, detail: "why".into(), retry_after_ms: 250, ..pb::Answer::default() };
-        outcome(answer, Value::from_bits(9))
+        outcome(answer, Value::from_bits(9), Timestamp::ZERO)
     }
 
     #[test]
@@ -52,7 +53,7 @@ mod tests {
         let failed = pb::AnswerOutcome::Failed.into();
         let answer = pb::Answer { outcome: failed, detail: "é".repeat(1000), ..pb::Answer::default() };
         let cut = Failure::Failed { detail: "é".repeat(MAX_DETAIL_BYTES / 2) };
-        assert_eq!(outcome(answer, Value::from_bits(9)), Err(cut));
+        assert_eq!(outcome(answer, Value::from_bits(9), Timestamp::ZERO), Err(cut));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Answer {
     pub payload: Bytes,
     /// How long the handler itself worked, in microseconds.
     pub handler_us: u32,
+    /// When it came from the instance.
+    pub received: Timestamp,
 }
 
 /// Names a call: its place in the table and which of the calls that used it.
@@ -322,7 +324,7 @@ mod tests {
     }
 
     fn answer(payload: &'static str) -> Result<Answer, Failure> {
-        Ok(Answer { payload: Bytes::from_static(payload.as_bytes()), handler_us: 3 })
+        Ok(Answer { payload: Bytes::from_static(payload.as_bytes()), handler_us: 3, received: Timestamp::ZERO })
     }
 
     #[test]

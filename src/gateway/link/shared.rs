@@ -229,7 +229,7 @@ impl<G: Guard> Shared<G> {
         for answer in answers.answers {
             let key = CallKey::from_id(answer.id);
             if let Some(value) = state.pending.value(key) {
-                state.pending.resolve(key, outcome(answer, value), &mut released);
+                state.pending.resolve(key, outcome(answer, value, now), &mut released);
             }
         }
         self.settle(state, released);

@@ -84,7 +84,9 @@ impl Session {
 
     pub(super) fn pong(&mut self) -> pb::Pong {
         let now = self.worker.clock.now();
-        pb::Pong { spread_ms: self.worker.gateway.spread_ms(), cuts: self.cuts(now, None) }
+        let gateway = &self.worker.gateway;
+        let (spread_ms, alternatives) = (gateway.spread_ms(), gateway.fleet.alternatives(now));
+        pb::Pong { spread_ms, alternatives, cuts: self.cuts(now, None) }
     }
 
     /// What the client is to be told now; nothing if it was told a moment ago.

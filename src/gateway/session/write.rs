@@ -43,11 +43,12 @@ impl Unsent {
 impl Session {
     /// Counts how a request ended, and returns the reply if it gets one.
     pub(super) fn finish(&mut self, done: Done, now: Timestamp, scratch: &mut Scratch) -> Option<Last> {
-        let Done { id, business, arrived, cost, no_reply_wanted, .. } = done;
+        let Done { id, business, service, arrived, cost, no_reply_wanted, .. } = done;
         let result = match done.result.and_then(fits) {
             Ok(answer) => {
                 self.ended(id, business, arrived, Outcome::Replied);
                 self.served(cost, now);
+                self.took(service, now.since(arrived), now.since(answer.received));
                 // A service that does not tell its handlers' time says zero.
                 if answer.handler_us > 0 {
                     self.worker.costs.observe(business, Duration::from_micros(answer.handler_us.into()));
@@ -65,6 +66,15 @@ impl Session {
         };
         let ended = Ended { id, business, no_reply_wanted, result, now };
         answers::finish(ended, self.reads_refusals, self.settlement(), scratch)
+    }
+
+    /// Counts how long a reply took, and how much of it was this gateway's doing.
+    fn took(&self, service: u16, latency: Duration, own: Duration) {
+        let counted = &self.worker.latency;
+        counted.own.record(own);
+        if let Some(cells) = counted.services.get(usize::from(service)) {
+            cells.record(latency);
+        }
     }
 
     /// Refuses a request that did not get as far as the request stack.
@@ -157,14 +167,20 @@ fn write_some(transport: &Transport, cx: &mut Context<'_>, bytes: &mut BytesMut)
     Ok(true)
 }
 
-/// Tells the client to move within `within`.
-pub(super) fn goaway(scratch: &mut Scratch, reason: Reason, within: Duration, settled_through: MessageId) {
+/// Tells the client to move within `within`, to one of these.
+pub(super) fn goaway(
+    scratch: &mut Scratch,
+    reason: Reason,
+    within: Duration,
+    alternatives: Vec<pb::Alternative>,
+    settled_through: MessageId,
+) {
     let message = pb::Goaway {
+        alternatives,
         reason: reason.code(),
         detail: reason.name().into(),
         move_after_ms: millis(within),
         settled_through: settled_through.0,
-        ..pb::Goaway::default()
     };
     scratch.control(Kind::Goaway, &message);
 }
