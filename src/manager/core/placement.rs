@@ -47,7 +47,8 @@ pub(super) fn placed(gateway: &Report, fleet: &[&Report]) -> f64 {
     let sent = |report: &&Report| -> f64 {
         report.sent.iter().filter(|(to, _)| *to == gateway.gateway).map(|(_, clients)| clients).sum()
     };
-    (fleet.iter().map(sent).sum::<f64>() - gateway.arrived).max(0.0)
+    let sent = fleet.iter().map(sent).fold(0.0, |sum, more| sum + more);
+    if sent > gateway.arrived { sent - gateway.arrived } else { 0.0 }
 }
 
 /// How many more clients a gateway has room for.
