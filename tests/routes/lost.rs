@@ -12,6 +12,7 @@ use dagor::{
     service::{
         Change, Echo, EchoConfig, PresenceBatch, PresenceError, PresenceEvent, PresenceReceiver, ServeError, Server,
     },
+    wire::Reason,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -102,5 +103,30 @@ async fn a_gateway_whose_lease_was_lost_says_again_who_is_online() {
     assert_eq!(book.clients()[0], book.clients()[1]);
     assert!(book.lost().is_empty(), "each gateway is back before anybody takes it for lost");
     drop((ann, fleet));
+    serving.abort();
+}
+
+#[tokio::test]
+async fn nobody_is_gone_who_has_logged_in_elsewhere() {
+    let (redis, book) = (Redis::start(), Book::default());
+    let (service, serving) = serve(&book).await;
+    let fleet = Fleet::start_before(service, POLICY, 2, &redis.url()).await;
+    let mut old = fleet.gateways[0].login("ann", 1).await;
+    until("she is told of", async || book.clients().len() == 1).await;
+    let new = fleet.gateways[1].login("ann", 1).await;
+    assert_eq!(old.refused().await.reason, Reason::Superseded.code());
+    drop(old);
+    until("she is told of again", async || book.clients().len() == 2).await;
+    // Whatever the first gateway had to say of ann, it says before this.
+    let ben = fleet.gateways[0].login("ben", 1).await;
+    until("he is told of", async || book.clients().len() >= 3).await;
+    let said: Vec<_> = book.clients().into_iter().map(|(user, what, _)| (user, what)).collect();
+    assert_eq!(
+        said,
+        [("ann", "online"), ("ann", "online"), ("ben", "online")].map(|(user, what)| (user.to_owned(), what))
+    );
+    let orders: Vec<_> = book.0.lock().unwrap().iter().map(|(_, _, event)| event.order()).collect();
+    assert!(orders[0] < orders[1], "{orders:?}");
+    drop((new, ben, fleet));
     serving.abort();
 }
