@@ -143,6 +143,8 @@ impl Rejection {
         let reason = self.reason()?;
         let (detail, retry_after) = match self {
             Self::Refused(refusal) if refusal.cause == Cause::GatewayCut => (reason.name(), until_storm_ends(refusal)),
+            // Each has a turn of its own.
+            Self::Refused(refusal) if refusal.cause == Cause::Limit => (reason.name(), refusal.retry_after),
             Self::AtTheDoor(Refused { refusal, .. }) | Self::Refused(refusal) => {
                 (reason.name(), scattered(refusal.retry_after, fastrand::f64()))
             }

@@ -59,7 +59,10 @@ use self::{
     connection::{ByteBudget, Connection, Ending},
     counters::Outcome,
     establish::millis,
-    fleet::{Fleet, rules},
+    fleet::{
+        Fleet,
+        rules::{self, Turns},
+    },
     request::Table,
     roster::Roster,
     routes::Routes,
@@ -107,6 +110,8 @@ pub struct Gateway {
     pub limits: LimitHandle,
     /// Bounds the rate of logins.
     pub logins: Arc<TokenBucket>,
+    /// When those come back that it refuses.
+    pub turns: Turns,
     /// The services that can be reached.
     pub services: Vec<ServiceAddresses>,
     /// The gate of each service.
@@ -161,6 +166,7 @@ impl Gateway {
             budget: ByteBudget::new(policy.connections.outgoing_bytes_total),
             limits: LimitHandle::new(limits(&policy.connections)),
             logins: Arc::new(TokenBucket::new(policy.connections.login_rate, policy.connections.login_burst)),
+            turns: Turns::default(),
             services: config.services.clone(),
             gates,
             own_gate,

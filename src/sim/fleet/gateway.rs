@@ -9,7 +9,10 @@ use super::{clients::Stage, scenario::Scenario};
 use crate::{
     admission::{Cut, Level, Value, level::GRAIN_BITS},
     clock::Timestamp,
-    gateway::fleet::{Lately, rules},
+    gateway::fleet::{
+        Lately,
+        rules::{self, Turns},
+    },
     id::Incarnation,
     layer::{limit::WAIT_FOR_A_PLACE, rate::TokenBucket},
     manager::core::{Directive, GateReport, Report, Standing, report},
@@ -72,6 +75,8 @@ pub(super) struct Gateway {
     incarnation: Incarnation,
     started: Timestamp,
     bucket: TokenBucket,
+    login_rate: f64,
+    turns: Turns,
     in_force: Option<InForce>,
     /// What its clients have been told of alternatives within a heartbeat, the newest at the end.
     told: VecDeque<Pool>,
@@ -99,6 +104,8 @@ impl Gateway {
             incarnation: Incarnation(0),
             started: Timestamp::ZERO,
             bucket: TokenBucket::new(scenario.connections.login_rate, scenario.connections.login_burst),
+            login_rate: scenario.connections.login_rate,
+            turns: Turns::default(),
             in_force: None,
             told: VecDeque::new(),
             sent: Lately::default(),
@@ -124,6 +131,7 @@ impl Gateway {
         self.incarnation = Incarnation(self.incarnation.0 + 1);
         self.started = now;
         self.bucket = TokenBucket::new(scenario.connections.login_rate, scenario.connections.login_burst);
+        self.turns = Turns::default();
         self.in_force = None;
         self.told.clear();
         (self.sent, self.arrived) = (Lately::default(), Lately::default());
@@ -175,8 +183,8 @@ impl Gateway {
         {
             return self.turn_away(stage, fleet, now, random);
         }
-        if let Err(wait) = self.bucket.try_take(now) {
-            return Answer::Limit(rules::scattered(wait, random.f64()));
+        if self.bucket.try_take(now).is_err() {
+            return Answer::Limit(self.turns.take(now, self.login_rate, random.f64()));
         }
         let value = value(stage.coming(), random);
         self.offered[usize::from(value.level().user())] += 1;
