@@ -19,7 +19,7 @@
 //! 5 requests/s and 100,000.
 //!
 //! **Bursts.** An open cut stays open until more is owed than a burst or a pause usually leaves behind
-//! ([`Surge`](super::surge::Surge)): what can be worked off is not refused.
+//! ([`Surge`]): what can be worked off is not refused.
 //!
 //! **Cold start.** As long as places never ran short there is no capacity to speak of, and the gate stays open.
 //!

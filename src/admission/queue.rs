@@ -184,7 +184,9 @@ impl<T> Line<T> {
         if ticket.deadline <= now {
             return Some(Cause::Expired);
         }
-        self.is_hopeless(now, ticket, self.waiting.len()).then_some(Cause::TooLate)
+        let peers = self.counts.through(ticket.level) as usize;
+        let late = self.is_unlikely(now, ticket, peers) || self.is_hopeless(now, ticket, self.waiting.len());
+        late.then_some(Cause::TooLate)
     }
 
     /// An answer has come to a request that went on. Tells whether to [observe](Line::observe_stay) how long it took.
@@ -278,13 +280,20 @@ impl<T> Line<T> {
         let ahead = self.counts.through(ticket.level);
         let Some(wait) = self.drain.wait(now, ahead) else { return false };
         let begins = now + wait;
-        begins >= ticket.deadline || self.is_hopeless(begins, &ticket, ahead as usize)
+        let ahead = ahead as usize;
+        begins >= ticket.deadline
+            || self.is_unlikely(begins, &ticket, ahead)
+            || self.is_hopeless(begins, &ticket, ahead)
     }
 
-    /// Whether a place that it gets then had better go to one of so many others.
+    /// Whether a place that it gets then had better go to one of so many others that are as important.
+    fn is_unlikely(&self, begins: Timestamp, ticket: &Ticket, peers: usize) -> bool {
+        self.pressed && peers >= FEW && begins + self.stay.of_most(ticket.cost) > ticket.deadline
+    }
+
+    /// The same, whatever the others are.
     fn is_hopeless(&self, begins: Timestamp, ticket: &Ticket, others: usize) -> bool {
-        let stay = if self.pressed { self.stay.of_most(ticket.cost) } else { self.stay.of_half(ticket.cost) };
-        others >= FEW && begins + stay > ticket.deadline
+        others >= FEW && begins + self.stay.of_half(ticket.cost) > ticket.deadline
     }
 
     fn make_room(&mut self, level: Level) -> Result<Left<T>, Cause> {

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -114,7 +115,7 @@ impl Client {
             return Err(SubmitError::Stopped(StopReason::Closed.to_string()));
         }
         let id = inner.agent.submit(message, now)?;
-        let (fate, receipt) = oneshot::channel();
+        let (fate, receipt) = Receipt::pair(id);
         inner.receipts.insert(id, fate);
         let accepted = inner.agent.is_durable().then(|| {
             let (kept, accepted) = oneshot::channel();
@@ -122,7 +123,7 @@ impl Client {
             accepted
         });
         inner.wake_task();
-        Ok((Receipt { id, fate: receipt }, accepted))
+        Ok((receipt, accepted))
     }
 
     /// Gives a message up; `false` if it has ended before.
@@ -137,17 +138,7 @@ impl Client {
 
     /// The receipts of what the store gave back at the start, by id. Each is handed out once.
     pub fn restored(&self) -> BTreeMap<MessageId, Receipt> {
-        let mut inner = self.0.0.lock();
-        let ids: Vec<_> = inner.agent.unsettled_ids().collect();
-        let mut restored = BTreeMap::new();
-        for id in ids {
-            inner.receipts.entry(id).or_insert_with(|| {
-                let (fate, receipt) = oneshot::channel();
-                restored.insert(id, Receipt { id, fate: receipt });
-                fate
-            });
-        }
-        restored
+        mem::take(&mut self.0.0.lock().restored)
     }
 
     /// How many messages are not settled.
@@ -219,6 +210,12 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// The receipt of a message, and where its fate is told.
+    pub(super) fn pair(id: MessageId) -> (oneshot::Sender<Fate>, Self) {
+        let (told, fate) = oneshot::channel();
+        (told, Self { id, fate })
+    }
+
     /// The message's id, which events name.
     pub fn id(&self) -> MessageId {
         self.id

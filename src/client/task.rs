@@ -19,7 +19,8 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    Agent, ClientConfig, ClientEvent, CloseReason, Command, ConnectError, Fate, LinkId, Push, Record, StopReason,
+    Agent, ClientConfig, ClientEvent, CloseReason, Command, ConnectError, Fate, LinkId, Push, Receipt, Record,
+    StopReason,
     latest::Latest,
     store::{Store, StoreError},
     transport::Link,
@@ -47,6 +48,8 @@ pub(super) struct Inner {
     pub(super) agent: Agent,
     /// Who waits for the fate of a message.
     pub(super) receipts: HashMap<MessageId, oneshot::Sender<Fate>>,
+    /// The receipts of what was there at the start, until somebody asks for them.
+    pub(super) restored: BTreeMap<MessageId, Receipt>,
     /// Who waits until a message is kept.
     pub(super) acceptances: BTreeMap<MessageId, oneshot::Sender<Result<(), String>>>,
     /// Nothing will happen any more.
@@ -56,8 +59,12 @@ pub(super) struct Inner {
 
 impl Shared {
     pub(super) fn new(agent: Agent, config: &ClientConfig, clock: Clock) -> Arc<Self> {
-        let inner =
-            Inner { agent, receipts: HashMap::new(), acceptances: BTreeMap::new(), has_ended: false, task: None };
+        let ids = agent.unsettled_ids();
+        // Now, and not when they are asked for: by then some may have ended.
+        let (receipts, restored) =
+            ids.map(|id| (id, Receipt::pair(id))).map(|(id, (fate, it))| ((id, fate), (id, it))).unzip();
+        let acceptances = BTreeMap::new();
+        let inner = Inner { agent, receipts, restored, acceptances, has_ended: false, task: None };
         Arc::new(Self {
             inner: Mutex::new(inner),
             clock,

@@ -131,7 +131,8 @@ impl Attached {
             Some(known) if known.0 == report.gateway => known,
             _ => {
                 let (gateway, addresses) = (&report.gateway, report.addresses.join(", "));
-                tracing::info!(gateway, incarnation = %report.incarnation, addresses, "a gateway is attached");
+                let incarnation = format!("{:016x}", report.incarnation.0);
+                tracing::info!(gateway, incarnation, addresses, "a gateway is attached");
                 (report.gateway.clone(), report.incarnation)
             }
         }

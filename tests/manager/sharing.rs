@@ -130,7 +130,8 @@ async fn the_same_user_is_treated_alike_at_a_busy_gateway_and_at_a_quiet_one() {
         story()
     );
     assert!(bound as f64 > 0.8 * f64::from(looks), "a fleet cut is in force: {bound} of {looks}\n{}", story());
-    assert!(mean < 0.05, "{:.1} % of the requests are treated differently\n{}", mean * 100.0, story());
+    // Without the fleet's cut it is half of them: one gateway sheds, the other one is open.
+    assert!(mean < 0.1, "{:.1} % of the requests are treated differently\n{}", mean * 100.0, story());
     assert!(rate > 0.9 * CAPACITY, "{rate:.0}/s of {CAPACITY}/s are served\n{}", story());
     drop(within("the load ends", load.join_all()).await);
     end(running, managers).await;

@@ -62,13 +62,13 @@ pub(super) fn decide(members: &[Member<'_>], enabled: bool, frozen: bool) -> Vec
 }
 
 fn of_service(service: &str, gates: &[&GateReport], enabled: bool, frozen: bool) -> ServiceDecision {
-    let sum = |of: fn(&GateReport) -> f64| gates.iter().map(|gate| of(gate)).sum::<f64>();
+    let sum = |of: fn(&GateReport) -> f64| gates.iter().map(|gate| of(gate)).fold(0.0, |sum, more| sum + more);
     let capacity = sum(|gate| gate.capacity);
     let met = sum(|gate| gate.capacity * gate.limited);
     let mut decision = ServiceDecision {
         service: service.to_owned(),
         cut: Cut::OPEN,
-        offered: sum(|gate| gate.offered.iter().map(|&(_, rate)| rate).sum()),
+        offered: sum(|gate| gate.offered.iter().fold(0.0, |sum, (_, rate)| sum + rate)),
         admitted: sum(|gate| gate.admitted),
         capacity,
         limited: if capacity > 0.0 { met / capacity } else { 0.0 },

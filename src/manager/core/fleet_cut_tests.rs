@@ -61,7 +61,7 @@ fn without_taken_places_or_a_shedding_gate_or_an_excess_there_is_no_cut() {
 #[test]
 fn while_places_are_free_the_cut_moves_up_step_by_step() {
     let mut gates = [gate(800.0, 300.0), gate(800.0, 300.0)];
-    gates.iter_mut().for_each(|gate| (gate.limited, gate.fleet_cut) = (0.2, Cut::through(Level::from_index(30))));
+    gates.iter_mut().for_each(|gate| (gate.limited, gate.fleet_cut) = (0.2, Cut::through(Level::from_index(20))));
     let decision = decided(&gates);
     assert!((share(decision.cut) - 600.0 / 1600.0).abs() < 0.001, "{}: as much as is completed", decision.cut);
     assert!(decision.reason.contains("places are free"), "{}", decision.reason);

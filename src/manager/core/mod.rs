@@ -233,7 +233,11 @@ fn direct(
         incarnation: report.incarnation,
         accept,
         standing: Standing { wait: wait(member, field, logins, spare_logins), ..standing.clone() },
-        waits_for: standing::waits_for(report, standing, &settings.marks),
+        waits_for: match orders.wish(report) {
+            Wish::None => standing::waits_for(report, standing, &settings.marks),
+            Wish::Drained => Some("the drain to be undone, or another start".to_owned()),
+            Wish::Leaving => None,
+        },
         moves: moves.or_else(|| rebalance(member, field, settings)).filter(|_| elsewhere),
         alternatives,
         headroom: *headroom,

@@ -62,7 +62,8 @@ pub(super) fn sent<'a>(reports: impl Iterator<Item = &'a Report>) -> HashMap<&'a
 
 /// Who was sent to a gateway and has not arrived.
 pub(super) fn placed(gateway: &Report, sent: &HashMap<&str, f64>) -> f64 {
-    (sent.get(&*gateway.gateway).copied().unwrap_or(0.0) - gateway.arrived).max(0.0)
+    let sent = sent.get(&*gateway.gateway).copied().unwrap_or(0.0);
+    if sent > gateway.arrived { sent - gateway.arrived } else { 0.0 }
 }
 
 /// How many more clients a gateway has room for.
@@ -110,8 +111,9 @@ impl<'m> Field<'m> {
         Self {
             members: members.len(),
             ends: open.iter().scan(0.0, sum).collect(),
-            spare_logins: open.iter().map(|member| member.spare_logins()).sum(),
-            on_the_way: members.iter().map(|member| member.placed).sum(),
+            // Not `sum`: that of nothing is a negative zero.
+            spare_logins: open.iter().fold(0.0, |sum, member| sum + member.spare_logins()),
+            on_the_way: members.iter().fold(0.0, |sum, member| sum + member.placed),
             connections: open.iter().map(|member| member.report.connections).sum(),
             open,
         }

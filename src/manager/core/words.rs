@@ -10,8 +10,12 @@ pub(super) fn time(time: Duration) -> String {
     if millis < 1_000 {
         format!("{millis} ms")
     } else if millis < 120_000 {
-        let seconds = time.as_secs_f64();
-        if millis.is_multiple_of(1_000) { format!("{seconds:.0} s") } else { format!("{seconds:.1} s") }
+        let tenths = (millis + 50) / 100;
+        if tenths.is_multiple_of(10) {
+            format!("{} s", tenths / 10)
+        } else {
+            format!("{}.{} s", tenths / 10, tenths % 10)
+        }
     } else {
         format!("{} min", time.as_secs() / 60)
     }
@@ -63,8 +67,8 @@ mod tests {
 
     #[test]
     fn times_are_written_in_the_unit_that_people_would_use() {
-        let written = [38, 1_000, 1_500, 90_000, 600_000].map(|millis| time(Duration::from_millis(millis)));
-        assert_eq!(written, ["38 ms", "1 s", "1.5 s", "90 s", "10 min"]);
+        let written = [38, 1_000, 1_500, 7_990, 90_000, 600_000].map(|millis| time(Duration::from_millis(millis)));
+        assert_eq!(written, ["38 ms", "1 s", "1.5 s", "8 s", "90 s", "10 min"]);
     }
 
     #[test]
