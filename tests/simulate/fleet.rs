@@ -85,6 +85,7 @@ fn a_restart_of_all_moves_everybody_and_refuses_nobody_for_good() {
     let report = simulated(&small(&text), 1);
     assert!(report.recovery.moved >= 40_000, "{:?}", report.recovery);
     assert_eq!((report.recovery.lost, report.balance.gateways), (0, 20));
+    assert!(report.logins.peak_max > 0, "{:?}", report.logins);
     let least = report.series.connected.iter().min().unwrap();
     assert!(*least > 30_000, "{least}: the others have room for two");
 }

@@ -147,13 +147,15 @@ impl Ledger {
         measured: Measured,
     ) -> Report {
         self.recovery.still_away = away;
-        // Only those that were there all the time have seen all of it.
-        let first: Vec<_> =
-            gateways.iter().filter(|gateway| gateway.life == Life::Up && gateway.is_first_run()).collect();
+        // Only those that were there all the time have seen all of it; a restart of all leaves none of them.
+        let up = || gateways.iter().filter(|gateway| gateway.life == Life::Up);
+        let mut first: Vec<_> = up().filter(|gateway| gateway.is_first_run()).collect();
+        if first.is_empty() {
+            first = up().collect();
+        }
         self.logins.peak_max = first.iter().map(|gateway| gateway.peak).max().unwrap_or(0);
         self.logins.peak_mean = mean(first.iter().map(|gateway| f64::from(gateway.peak)));
         self.logins.tried_peak_max = first.iter().map(|gateway| gateway.tried_peak).max().unwrap_or(0);
-        let living = || gateways.iter().filter(|gateway| gateway.life == Life::Up);
         let interval = managers.settings().interval.as_secs_f64();
         let (reports, looks) = (scenario.gateways as f64 / interval, f64::from(LOOKS) / interval);
         let event = (self.series.event_s as usize).min(self.series.redis.len());
@@ -165,11 +167,11 @@ impl Ledger {
             clients: scenario.clients,
             managers: scenario.managers,
             balance: Balance {
-                gateways: living().count(),
-                mean: mean(living().map(|gateway| gateway.connected as f64)),
-                most: living().map(|gateway| gateway.connected).max().unwrap_or(0),
-                least: living().map(|gateway| gateway.connected).min().unwrap_or(0),
-                largest_deviation: deviation(living()),
+                gateways: up().count(),
+                mean: mean(up().map(|gateway| gateway.connected as f64)),
+                most: up().map(|gateway| gateway.connected).max().unwrap_or(0),
+                least: up().map(|gateway| gateway.connected).min().unwrap_or(0),
+                largest_deviation: deviation(up()),
                 survivors_deviation: self.survivors_deviation.unwrap_or_else(|| deviation(first.into_iter())),
             },
             redis: Redis {
