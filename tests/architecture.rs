@@ -50,7 +50,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("admin", &["admission", "gateway", "policy", "registry", "ticket", "web", "wire"]),
     ("client", &["clock", "id", "pb", "wire"]),
-    ("sim", &["admission", "clock", "id", "policy", "trace"]),
+    ("sim", &["admission", "client", "clock", "gateway", "id", "layer", "manager", "policy", "ticket", "trace"]),
     ("load", &["clock", "id", "pb", "trace", "wire"]),
     ("cli", &["client", "clock", "gateway", "id", "load", "manager", "policy", "registry", "service", "sim"]),
 ];

@@ -21,6 +21,7 @@ pub mod policy;
 pub mod route;
 pub mod serve;
 pub mod simulate;
+pub mod simulate_fleet;
 mod stop;
 
 pub use error::Error;
@@ -66,6 +67,7 @@ enum Command {
     Policy(policy::Args),
     Route(route::Args),
     Simulate(simulate::Args),
+    SimulateFleet(simulate_fleet::Args),
     Cap(operate::CapArgs),
     Drain(operate::DrainArgs),
     Kick(operate::KickArgs),
@@ -83,6 +85,7 @@ impl Command {
             Self::Policy(args) => policy::run(args),
             Self::Route(args) => route::run(args),
             Self::Simulate(args) => simulate::run(args),
+            Self::SimulateFleet(args) => simulate_fleet::run(&args),
             Self::Cap(args) => operate::cap(&args),
             Self::Drain(args) => operate::drain(&args),
             Self::Kick(args) => operate::kick(&args),

@@ -13,10 +13,31 @@ use crate::sim::{
     report::Report,
 };
 
-/// A file that waits for its report.
-pub(super) struct Page {
+/// A file that waits for what will be written to it.
+pub(super) struct Writing {
     name: String,
     file: File,
+}
+
+impl Writing {
+    /// Opens the file; an older report stays in it until there is a new one.
+    pub(super) fn begin(path: &Path) -> Result<Self, Error> {
+        let name = path.display().to_string();
+        let opened = File::options().write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|error| Error::usage(format_args!("--html {name}: {error}")))?;
+        Ok(Self { name, file })
+    }
+
+    /// Writes the page.
+    pub(super) fn finish(mut self, page: &str) -> Result<(), Error> {
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(page.as_bytes()));
+        written.map_err(|error| Error::failed(format_args!("cannot write {}: {error}", self.name)))
+    }
+}
+
+/// A file that waits for the report of a comparison.
+pub(super) struct Page {
+    writing: Writing,
     command: String,
     texts: Vec<String>,
 }
@@ -24,21 +45,17 @@ pub(super) struct Page {
 impl Page {
     /// Opens the file for the report of these jobs, which this command makes again.
     pub(super) fn begin(path: &Path, command: String, jobs: &[Job]) -> Result<Self, Error> {
-        let name = path.display().to_string();
-        // An older report stays until there is a new one.
-        let opened = File::options().write(true).create(true).truncate(false).open(path);
-        let file = opened.map_err(|error| Error::usage(format_args!("--html {name}: {error}")))?;
+        let writing = Writing::begin(path)?;
         let text = |job: &Job| {
             fs::read_to_string(&job.file).map_err(|error| Error::usage(format_args!("{}: {error}", job.file)))
         };
-        Ok(Self { name, file, command, texts: jobs.iter().map(text).collect::<Result<_, _>>()? })
+        Ok(Self { writing, command, texts: jobs.iter().map(text).collect::<Result<_, _>>()? })
     }
 
     /// Writes the report.
-    pub(super) fn finish(mut self, report: &Report) -> Result<(), Error> {
+    pub(super) fn finish(self, report: &Report) -> Result<(), Error> {
         let page = html::render(report, &Origin { command: &self.command, texts: &self.texts });
-        let written = self.file.set_len(0).and_then(|()| self.file.write_all(page.as_bytes()));
-        written.map_err(|error| Error::failed(format_args!("cannot write {}: {error}", self.name)))
+        self.writing.finish(&page)
     }
 }
 

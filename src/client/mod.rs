@@ -42,7 +42,7 @@ mod task;
 mod transport;
 mod tries;
 
-pub use agent::{Agent, AgentStart, ClientEvent, Command, LinkId, StopReason};
+pub use agent::{Agent, AgentStart, ClientEvent, Command, LinkId, StopReason, backoff};
 pub use config::{ClientConfig, TransportKind};
 pub use connection::Connection;
 pub use direct::{DirectClient, Response};

@@ -17,7 +17,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    connection::Connection, deadline::Deadline, establish::millis, presence::Presence, session::Terms, worker::Worker,
+    connection::Connection, deadline::Deadline, establish::millis, fleet::rules::scattered, presence::Presence,
+    session::Terms, worker::Worker,
 };
 use crate::{
     admission::{Cause, Refusal},
@@ -142,8 +143,10 @@ impl Rejection {
         let reason = self.reason()?;
         let (detail, retry_after) = match self {
             Self::Refused(refusal) if refusal.cause == Cause::GatewayCut => (reason.name(), until_storm_ends(refusal)),
+            // Each has a turn of its own.
+            Self::Refused(refusal) if refusal.cause == Cause::Limit => (reason.name(), refusal.retry_after),
             Self::AtTheDoor(Refused { refusal, .. }) | Self::Refused(refusal) => {
-                (reason.name(), spread(refusal.retry_after))
+                (reason.name(), scattered(refusal.retry_after, fastrand::f64()))
             }
             Self::Login { detail, .. } => (*detail, Duration::ZERO),
             Self::Elsewhere(elsewhere) => (reason.name(), elsewhere.retry_after),
@@ -156,11 +159,6 @@ impl Rejection {
         let (detail, retry_after_ms) = (detail.into(), millis(retry_after));
         Some(pb::Refused { reason: reason.code(), detail, retry_after_ms, alternatives, ..pb::Refused::default() })
     }
-}
-
-/// Everyone who is refused in the same moment has the same wait; told as it is, all would come back at once.
-fn spread(wait: Duration) -> Duration {
-    wait.mul_f64(1.0 + fastrand::f64())
 }
 
 /// A cut's hint is spread over users and grains already. But it forecasts the user's turn in an overload that lasts, and a

@@ -51,7 +51,6 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 pub use self::{
@@ -62,7 +61,10 @@ use self::{
     connection::{ByteBudget, Connection, Ending},
     counters::Outcome,
     establish::millis,
-    fleet::Fleet,
+    fleet::{
+        Fleet,
+        rules::{self, Turns},
+    },
     herald::Herald,
     marks::Marks,
     request::Table,
@@ -87,11 +89,6 @@ use crate::{
     registry::{Home, Registry},
     wire::Reason,
 };
-
-/// Clients of a small gateway need not wait long.
-const SHORTEST_SPREAD: Duration = Duration::from_secs(1);
-/// Nobody waits for longer, however slow logins are.
-const LONGEST_SPREAD: Duration = Duration::from_secs(3600);
 
 /// What the workers of a process share.
 pub struct Gateway {
@@ -121,6 +118,8 @@ pub struct Gateway {
     pub limits: LimitHandle,
     /// Bounds the rate of logins.
     pub logins: Arc<TokenBucket>,
+    /// When those come back that it refuses.
+    pub turns: Turns,
     /// The services that can be reached.
     pub services: Vec<ServiceAddresses>,
     /// The gate of each service.
@@ -177,6 +176,7 @@ impl Gateway {
             budget: ByteBudget::new(policy.connections.outgoing_bytes_total),
             limits: LimitHandle::new(limits(&policy.connections)),
             logins: Arc::new(TokenBucket::new(policy.connections.login_rate, policy.connections.login_burst)),
+            turns: Turns::default(),
             services: config.services.clone(),
             gates,
             own_gate,
@@ -185,7 +185,7 @@ impl Gateway {
             sample: OnceLock::new(),
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
-            spread_ms: AtomicU32::new(millis(SHORTEST_SPREAD)),
+            spread_ms: AtomicU32::new(millis(rules::SHORTEST_SPREAD)),
             closed: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
         }))
     }
@@ -266,10 +266,8 @@ impl Gateway {
     /// logins here if nobody knows of others. Too dear for every pong.
     fn update_spread(&self) {
         let spare = self.fleet.spare_logins(self.clock.now());
-        let rate = spare.unwrap_or_else(|| self.store.current().connections.login_rate).max(1.0);
-        let seconds =
-            (self.roster.len() as f64 / rate).clamp(SHORTEST_SPREAD.as_secs_f64(), LONGEST_SPREAD.as_secs_f64());
-        self.spread_ms.store(millis(Duration::from_secs_f64(seconds)), Ordering::Relaxed);
+        let rate = spare.unwrap_or_else(|| self.store.current().connections.login_rate);
+        self.spread_ms.store(millis(rules::spread(self.roster.len() as u64, rate)), Ordering::Relaxed);
     }
 }
 

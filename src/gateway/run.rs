@@ -16,7 +16,8 @@ use super::{
     Gateway,
     config::{GatewayConfig, RouteStore, StartError},
     connection::Ending,
-    fleet, herald, porch,
+    fleet::{self, rules::MOVE_PART},
+    herald, porch,
     push::PushService,
     routes,
     sample::{MAX_TRACE_BYTES, Sample, SampleLog},
@@ -37,9 +38,6 @@ use crate::{
 
 /// Connections that the kernel holds for a worker that is busy.
 const BACKLOG: i32 = 4096;
-
-/// Part of the drain time in which clients may move by themselves.
-const MOVE_PART: f64 = 0.5;
 
 /// Where a gateway really listens: ports that were given as 0 are filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -288,8 +288,9 @@ impl Desk {
         let now = self.clock.now();
         let living = orders.iter().filter(|(_, until)| *until > now);
         let orders = wire::orders(living.map(|(order, until)| (order, until.since(now))));
-        self.seed = self.seed.wrapping_add(1);
-        let decisions = self.core.decide(&orders, now, self.seed);
+        // Drawn anew once per interval: with each round, every round would be news for every gateway of a large fleet.
+        let interval = now.as_nanos() / self.core.settings().interval.as_nanos().max(1) as u64;
+        let decisions = self.core.decide(&orders, now, self.seed.wrapping_add(interval));
         let Sight { failure, failures, .. } = &self.board_is;
         Round { decisions, orders, board: failure.clone(), board_failures: *failures }
     }

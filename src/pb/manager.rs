@@ -158,7 +158,7 @@ pub struct Directive {
     /// To be sent back with each report.
     #[prost(message, optional, tag = "6")]
     pub standing: ::core::option::Option<Standing>,
-    /// Logins per second that the other gateways can take on top of what they take; 0 if unknown.
+    /// Logins per second of its clients that the others can take if it is lost with a tenth of the fleet; 0 if unknown.
     #[prost(double, tag = "7")]
     pub spare_logins: f64,
     /// Set when the gateway's policy is another one.

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod controllers;
 pub mod dagor;
 mod engine;
+pub mod fleet;
 pub mod front;
 pub mod guard;
 pub mod html;

@@ -11,6 +11,7 @@ use dagor::sim::{
 
 mod effects;
 mod files;
+mod fleet;
 mod paper;
 mod theory;
 mod world;

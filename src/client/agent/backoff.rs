@@ -13,16 +13,29 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// A connection that lasted this long has made up for the failures before it.
 const STABLE: Duration = Duration::from_secs(10);
 
+/// So many times a login follows gateways that send it elsewhere without a pause.
+pub const MAX_REDIRECTS: u32 = 3;
+
 /// The failures since the last stable connection.
-#[derive(Debug, Default)]
-pub(super) struct Backoff {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backoff {
     spread_taken: bool,
     failures: u32,
 }
 
 impl Backoff {
+    /// Of a client that has lost its gateway, and whose logins have failed so often since.
+    pub const fn lost(failures: u32) -> Self {
+        Self { spread_taken: true, failures }
+    }
+
+    /// How many logins have failed since the last stable connection.
+    pub const fn failures(self) -> u32 {
+        self.failures
+    }
+
     /// The wait after the loss of a connection that had lasted so long.
-    pub(super) fn after_loss(&mut self, lasted: Duration, spread: Duration, random: &mut Rng) -> Duration {
+    pub fn after_loss(&mut self, lasted: Duration, spread: Duration, random: &mut Rng) -> Duration {
         if lasted >= STABLE {
             *self = Self::default();
         }
@@ -34,7 +47,7 @@ impl Backoff {
     }
 
     /// The wait after a login that failed.
-    pub(super) fn after_failure(&mut self, random: &mut Rng) -> Duration {
+    pub fn after_failure(&mut self, random: &mut Rng) -> Duration {
         self.failures = self.failures.saturating_add(1);
         part_of(doubled(self.failures), random)
     }
@@ -46,7 +59,7 @@ pub(super) fn before_retry(tries: u32, random: &mut Rng) -> Duration {
 }
 
 /// A server's hint, and up to a quarter of it more: it chose one hint for this client, but not one for each message.
-pub(super) fn hinted(hint: Duration, random: &mut Rng) -> Duration {
+pub fn hinted(hint: Duration, random: &mut Rng) -> Duration {
     hint + part_of(hint / 4, random)
 }
 

@@ -17,7 +17,7 @@
 //! link, [`Agent::poll_event`], and [`Agent::poll_timeout`].
 
 mod answers;
-mod backoff;
+pub mod backoff;
 mod event;
 mod gateways;
 mod links;

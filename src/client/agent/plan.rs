@@ -3,16 +3,17 @@
 
 use std::time::Duration;
 
-use super::{Agent, ClientEvent, StopReason, backoff::hinted, links::Line};
+use super::{
+    Agent, ClientEvent, StopReason,
+    backoff::{MAX_REDIRECTS, hinted},
+    links::Line,
+};
 use crate::{
     client::{Alternative, CloseReason, Goaway, Verdict},
     clock::Timestamp,
     pb::client::ConnectReason,
     wire::{Reason, reason::Advice},
 };
-
-/// So many times a login follows gateways that send it elsewhere without a pause.
-const MAX_REDIRECTS: u32 = 3;
 
 /// For so long after a login that was left without an answer, being replaced may be that login's doing.
 const ABANDONED_FOR: Duration = Duration::from_secs(60);

@@ -1,27 +1,21 @@
 //! Draws for one client where it may go: a few gateways, each as likely as its weight says. Different clients get different
 //! ones, so that nobody is overrun by all of them.
 
+use super::rules;
 use crate::pb::{client, manager as pb};
 
-/// Alternatives that one client is told.
-const PER_CLIENT: usize = 3;
-
-/// Some of the gateways, drawn by weight without replacement: a key of u^(1/w) each (Efraimidis and Spirakis 2006). `random`
-/// gives numbers from 0 to 1.
-pub(super) fn draw(among: &[pb::AlternativeGateway], mut random: impl FnMut() -> f64) -> Vec<client::Alternative> {
-    let weigh = |one: &pb::AlternativeGateway| f64::from(one.weight.max(1));
-    let mut keyed: Vec<_> = among.iter().map(|one| (random().max(f64::MIN_POSITIVE).ln() / weigh(one), one)).collect();
-    keyed.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let told = |(_, one): (f64, &pb::AlternativeGateway)| client::Alternative {
-        addresses: one.addresses.clone(),
-        weight: one.weight.max(1),
+/// Some of the gateways, drawn by weight. `random` gives numbers from 0 to 1.
+pub(super) fn draw(among: &[pb::AlternativeGateway], random: impl FnMut() -> f64) -> Vec<client::Alternative> {
+    let told = |index: usize| client::Alternative {
+        addresses: among[index].addresses.clone(),
+        weight: among[index].weight.max(1),
     };
-    keyed.into_iter().take(PER_CLIENT).map(told).collect()
+    rules::draw(among.iter().map(|one| one.weight), random).map(told).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::rules::PER_CLIENT, *};
 
     fn gateway(name: &str, weight: u32) -> pb::AlternativeGateway {
         pb::AlternativeGateway { gateway: name.to_owned(), addresses: vec![format!("{name}:1")], weight }

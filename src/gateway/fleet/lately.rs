@@ -14,11 +14,11 @@ const MAX_NAMES: usize = 256;
 
 /// Counts by name.
 #[derive(Debug, Default)]
-pub(super) struct Lately(VecDeque<(u64, BTreeMap<String, f64>)>);
+pub struct Lately(VecDeque<(u64, BTreeMap<String, f64>)>);
 
 impl Lately {
     /// Counts something now.
-    pub(super) fn add(&mut self, name: &str, count: f64, now: Timestamp) {
+    pub fn add(&mut self, name: &str, count: f64, now: Timestamp) {
         let second = second(now);
         if self.0.back().is_none_or(|(last, _)| *last < second) {
             self.forget(now);
@@ -33,7 +33,7 @@ impl Lately {
     }
 
     /// What was counted, by name.
-    pub(super) fn sums(&mut self, now: Timestamp) -> BTreeMap<String, f64> {
+    pub fn sums(&mut self, now: Timestamp) -> BTreeMap<String, f64> {
         self.forget(now);
         let mut sums = BTreeMap::new();
         for (name, count) in self.0.iter().flat_map(|(_, counts)| counts) {

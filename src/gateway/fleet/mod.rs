@@ -17,6 +17,7 @@ mod attach;
 mod lately;
 mod moves;
 mod report;
+pub mod rules;
 mod vitals;
 
 use std::{
@@ -32,8 +33,8 @@ use std::{
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
-pub use self::attach::ManagersConfig;
-use self::{alternatives::draw, lately::Lately};
+use self::alternatives::draw;
+pub use self::{attach::ManagersConfig, lately::Lately};
 pub(super) use self::{attach::follow, moves::move_clients};
 use super::{
     Gateway,
@@ -48,11 +49,6 @@ use crate::{
     wire::Reason,
 };
 
-/// After so many gateways in a row that sent a client on, it is not sent on again.
-const MAX_TRIED: u32 = 3;
-/// The soonest that a client may come back that is not sent elsewhere, and the time that it is spread over at least.
-const SOONEST: Duration = Duration::from_secs(1);
-const LEAST_SPREAD: Duration = Duration::from_secs(5);
 /// Kicks that are remembered as done.
 const KICKS: usize = 1024;
 /// How long a shutdown waits for its manager.
@@ -166,8 +162,12 @@ impl Fleet {
     fn turn_away(&self, directive: &pb::Directive, hello: &client::Hello, now: Timestamp) -> Elsewhere {
         let wait = wait(directive);
         let alternatives = draw(&directive.alternatives, fastrand::f64);
-        if alternatives.is_empty() || hello.gateways_tried >= MAX_TRIED {
-            return Elsewhere { reason: Reason::ManagerCap, retry_after: later(wait), alternatives: Vec::new() };
+        if alternatives.is_empty() || hello.gateways_tried >= rules::MAX_TRIED {
+            return Elsewhere {
+                reason: Reason::ManagerCap,
+                retry_after: rules::later(wait, fastrand::f64()),
+                alternatives: Vec::new(),
+            };
         }
         self.count_sent(directive, &alternatives, now);
         self.sent_total.fetch_add(1, Relaxed);
@@ -177,7 +177,11 @@ impl Fleet {
     /// The fleet's login cut, or a cap, has refused a login: when that client comes back.
     pub fn come_back(&self, now: Timestamp) -> Elsewhere {
         let wait = self.in_force(now).map_or(Duration::ZERO, |in_force| wait(&in_force.directive));
-        Elsewhere { reason: Reason::ManagerCap, retry_after: later(wait), alternatives: Vec::new() }
+        Elsewhere {
+            reason: Reason::ManagerCap,
+            retry_after: rules::later(wait, fastrand::f64()),
+            alternatives: Vec::new(),
+        }
     }
 
     /// Where a client may go if it loses this gateway, drawn for it.
@@ -285,11 +289,6 @@ impl Fleet {
 
 fn wait(directive: &pb::Directive) -> Duration {
     directive.standing.as_ref().map_or(Duration::ZERO, |standing| Duration::from_millis(standing.wait_ms.into()))
-}
-
-/// A time for one client among all that are refused.
-fn later(wait: Duration) -> Duration {
-    SOONEST + wait.max(LEAST_SPREAD).mul_f64(fastrand::f64())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

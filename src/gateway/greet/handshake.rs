@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{Accepted, Established, Greeting, Rejection, Silent};
 use crate::{
-    admission::{Cause, UserHash},
+    admission::{Cause, Refusal, UserHash},
     clock::{Timestamp, unix_millis},
     gateway::{
         counters::Outcome,
@@ -92,6 +92,11 @@ where
     let decided = decided.map_err(|rejection| match rejection {
         Rejection::Refused(refusal) if refusal.cause == Cause::ManagerCap => {
             Rejection::Elsewhere(worker.gateway.fleet.come_back(arrived))
+        }
+        Rejection::Refused(refusal) if refusal.cause == Cause::Limit => {
+            let rate = worker.table().policy.connections.login_rate;
+            let retry_after = worker.gateway.turns.take(arrived, rate, fastrand::f64());
+            Rejection::Refused(Refusal { retry_after, ..refusal })
         }
         other => other,
     });

@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 
 use super::{placement::Member, report::GateReport, words};
-use crate::admission::{Cut, GRAIN_BITS, Level};
+use crate::admission::{Cut, GRAIN_BITS, Level, level::LEVELS};
 
 /// Above this share of the time with all places taken, what is completed is a capacity.
 const LIMITED: f64 = 0.5;
@@ -131,16 +131,17 @@ fn with_backlog(capacity: f64, gates: &[&GateReport]) -> f64 {
 
 /// The cut that lets `wanted` of the summed rates through, down to a point inside the level at its edge.
 pub(super) fn cut_at<'a>(gates: impl Iterator<Item = &'a GateReport>, wanted: f64) -> Cut {
-    let mut levels: BTreeMap<Level, f64> = BTreeMap::new();
+    // A table, and no map: a thousand gateways name a thousand levels each.
+    let mut rates = vec![0.0; LEVELS];
     for &(level, rate) in gates.flat_map(|gate| &gate.offered) {
-        *levels.entry(level).or_default() += rate;
+        rates[level.index()] += rate;
     }
     let mut room = wanted;
-    for (level, rate) in levels {
+    for (index, rate) in rates.into_iter().enumerate() {
         if rate > room {
             let part = (room / rate).clamp(0.0, 1.0);
             let width = f64::from(1_u32 << GRAIN_BITS);
-            return Cut::from_bits(Cut::below_index(level.index()).bits() + (part * width) as u32);
+            return Cut::from_bits(Cut::below_index(index).bits() + (part * width) as u32);
         }
         room -= rate;
     }

@@ -29,6 +29,7 @@ mod words;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use self::placement::Field;
 pub use self::{
     fleet_cut::ServiceDecision,
     login_cut::LoginCut,
@@ -79,7 +80,8 @@ pub struct Directive {
     pub headroom: f64,
     /// Clients sent there who have not arrived.
     pub placed: f64,
-    /// Logins per second that the others can take on top of what they take.
+    /// Logins per second of its clients that the others can take on top of what they take, if it is lost with a tenth of the
+    /// fleet.
     pub spare_logins: f64,
     /// How fast connections are to move away, and until how many are left.
     pub moves: Option<Moves>,
@@ -169,16 +171,17 @@ impl Core {
         let members = members(&self.seats, orders, now, &settings, lost_since.is_some());
         let nobody_open = !members.is_empty() && members.iter().all(|member| !member.standing.accepting);
         let logins = nobody_open.then(|| login_cut::decide(&members, &settings));
+        let field = Field::new(&members);
         let direct = |member: &Member<'_>| {
             let seat = &self.seats[&member.report.gateway];
-            let directive = direct(member, &members, logins.as_ref(), orders, &settings, seed);
+            let directive = direct(member, &field, logins.as_ref(), orders, &settings, seed);
             (member.report.gateway.clone(), Directive { age: now.since(seat.at), ..directive })
         };
         Decisions {
             gateways: members.iter().map(direct).collect(),
             services: fleet_cut::decide(&members, settings.fleet_cuts, lost_since.is_some()),
             logins,
-            open: placement::alternatives(&members, None, seed),
+            open: field.alternatives(None, seed),
             frozen: lost_since.map(|since| {
                 let (seen, known) = (members.len(), self.quorum.known());
                 let left = settings.hold.saturating_sub(now.since(since));
@@ -197,14 +200,14 @@ fn members<'a>(
     settings: &Settings,
     frozen: bool,
 ) -> Vec<Member<'a>> {
-    let fleet: Vec<_> = seats.values().map(|seat| &seat.report).collect();
+    let sent = placement::sent(seats.values().map(|seat| &seat.report));
     let member = |seat: &'a Seat| {
         let (report, elapsed) = (&seat.report, now.since(seat.at));
         let standing = match orders.wish(report) {
             Wish::None if frozen => Standing::reported(report, elapsed),
             wish => standing::judge(report, elapsed, &settings.marks, wish),
         };
-        let placed = placement::placed(report, &fleet);
+        let placed = placement::placed(report, &sent);
         let headroom = placement::headroom(report, &standing, placed, settings);
         Member { report, standing, placed, headroom }
     };
@@ -213,15 +216,15 @@ fn members<'a>(
 
 fn direct(
     member: &Member<'_>,
-    members: &[Member<'_>],
+    field: &Field<'_>,
     logins: Option<&LoginCut>,
     orders: &Orders,
     settings: &Settings,
     seed: u64,
 ) -> Directive {
     let Member { report, standing, placed, headroom } = member;
-    let alternatives = placement::alternatives(members, Some(&report.gateway), seed);
-    let spare_logins = placement::spare_logins(members, &report.gateway);
+    let alternatives = field.alternatives(Some(member), seed);
+    let spare_logins = field.spare_logins(member);
     // Where nobody is open, all take those that the login cut lets through; but for those who are told to take nobody.
     let accept = standing.accepting || (logins.is_some() && orders.wish(report) == Wish::None);
     let moves = orders.drain(report).map(|per_second| Moves { per_second, down_to: 0 });
@@ -229,17 +232,17 @@ fn direct(
     Directive {
         incarnation: report.incarnation,
         accept,
-        standing: Standing { wait: wait(member, members, logins, spare_logins), ..standing.clone() },
+        standing: Standing { wait: wait(member, field, logins, spare_logins), ..standing.clone() },
         waits_for: match orders.wish(report) {
             Wish::None => standing::waits_for(report, standing, &settings.marks),
             Wish::Drained => Some("the drain to be undone, or another start".to_owned()),
             Wish::Leaving => None,
         },
-        moves: moves.or_else(|| rebalance(member, members, settings)).filter(|_| elsewhere),
+        moves: moves.or_else(|| rebalance(member, field, settings)).filter(|_| elsewhere),
         alternatives,
         headroom: *headroom,
         placed: *placed,
-        spare_logins,
+        spare_logins: field.spare_if_lost(member),
         policy: report.policy,
         refused_policy: report.refused_policy,
         connections: (report.connections, report.limit),
@@ -252,15 +255,11 @@ fn direct(
 const LONGEST_WAY: Duration = Duration::from_secs(30);
 
 /// Over which time refused clients come back, or arrive elsewhere: as long as it takes to let in who is on the way there.
-fn wait(member: &Member<'_>, members: &[Member<'_>], logins: Option<&LoginCut>, spare: f64) -> Duration {
+fn wait(member: &Member<'_>, field: &Field<'_>, logins: Option<&LoginCut>, spare: f64) -> Duration {
     match logins {
         Some(logins) => logins.wait,
         None if member.standing.accepting => Duration::ZERO,
-        None => {
-            let others = members.iter().filter(|other| other.report.gateway != member.report.gateway);
-            let on_the_way: f64 = others.map(|other| other.placed).sum();
-            Duration::try_from_secs_f64(on_the_way / spare).unwrap_or(LONGEST_WAY).min(LONGEST_WAY)
-        }
+        None => Duration::try_from_secs_f64(field.on_the_way(member) / spare).unwrap_or(LONGEST_WAY).min(LONGEST_WAY),
     }
 }
 
@@ -268,17 +267,12 @@ fn wait(member: &Member<'_>, members: &[Member<'_>], logins: Option<&LoginCut>, 
 const WORTH_MOVING: u64 = 100;
 
 /// What a gateway with far more connections than the others gives away.
-fn rebalance(member: &Member<'_>, members: &[Member<'_>], settings: &Settings) -> Option<Moves> {
+fn rebalance(member: &Member<'_>, field: &Field<'_>, settings: &Settings) -> Option<Moves> {
     let placement = &settings.placement;
     if placement.rebalance_above <= 0.0 || member.report.connections < WORTH_MOVING {
         return None;
     }
-    let takes = |other: &&Member<'_>| other.headroom > 0.0 || other.report.gateway == member.report.gateway;
-    let (count, total) = members
-        .iter()
-        .filter(takes)
-        .fold((0_u64, 0_u64), |(count, total), other| (count + 1, total + other.report.connections));
-    let mean = total / count.max(1);
+    let mean = field.mean_connections(member);
     let connections = member.report.connections;
     let per_second = connections as f64 * placement.rebalance_share;
     (connections as f64 > mean as f64 * placement.rebalance_above).then_some(Moves { per_second, down_to: mean })

@@ -7,11 +7,20 @@
 //! A new gateway, and one that has opened again, gets a growing part of its weight for the ramp's time: its caches are cold,
 //! and everybody sees at the same moment how empty it is.
 
+use std::collections::HashMap;
+
 use super::{random::Random, report::Report, standing::Standing};
 use crate::manager::settings::{MarkKind, Settings};
 
 /// Alternatives in one directive; of more, some are drawn.
 pub const MAX_ALTERNATIVES: usize = 8;
+
+/// Gateways that are lost at once are seldom one alone: a rack, a zone, a bad release. Their clients together must not overrun
+/// the others, so each spreads as if this share of the fleet were lost with it.
+const LOST_TOGETHER: f64 = 0.1;
+
+/// Draws of one gateway's alternatives before each gateway gets a key.
+const MOST_DRAWS: usize = 16 * MAX_ALTERNATIVES;
 
 /// The weight of the emptiest gateway.
 const FULL_WEIGHT: f64 = 1000.0;
@@ -42,12 +51,18 @@ pub struct Member<'a> {
     pub headroom: f64,
 }
 
+/// Who was sent where of late, by gateway, over all reports.
+pub(super) fn sent<'a>(reports: impl Iterator<Item = &'a Report>) -> HashMap<&'a str, f64> {
+    let mut sums = HashMap::new();
+    for (to, clients) in reports.flat_map(|report| &report.sent) {
+        *sums.entry(to.as_str()).or_default() += clients;
+    }
+    sums
+}
+
 /// Who was sent to a gateway and has not arrived.
-pub(super) fn placed(gateway: &Report, fleet: &[&Report]) -> f64 {
-    let sent = |report: &&Report| -> f64 {
-        report.sent.iter().filter(|(to, _)| *to == gateway.gateway).map(|(_, clients)| clients).sum()
-    };
-    let sent = fleet.iter().map(sent).fold(0.0, |sum, more| sum + more);
+pub(super) fn placed(gateway: &Report, sent: &HashMap<&str, f64>) -> f64 {
+    let sent = sent.get(&*gateway.gateway).copied().unwrap_or(0.0);
     if sent > gateway.arrived { sent - gateway.arrived } else { 0.0 }
 }
 
@@ -69,30 +84,121 @@ fn ramp(standing: &Standing, settings: &Settings) -> f64 {
     if ramp.is_zero() { 1.0 } else { (standing.age.as_secs_f64() / ramp.as_secs_f64()).clamp(RAMP_FLOOR, 1.0) }
 }
 
-/// The alternatives to one gateway, or all there are for nobody in particular.
-pub(super) fn alternatives(members: &[Member<'_>], to: Option<&str>, seed: u64) -> Vec<Alternative> {
-    let open = members.iter().filter(|member| member.headroom > 0.0 && Some(&*member.report.gateway) != to);
-    let mut open: Vec<_> = open.collect();
-    if open.len() > MAX_ALTERNATIVES {
-        // A key of u^(1/w) for each draws without replacement by weight (Efraimidis and Spirakis 2006).
-        let mut random = Random::new(seed, to.unwrap_or_default());
-        let mut keyed: Vec<_> = open.into_iter().map(|member| (random.unit().ln() / member.headroom, member)).collect();
-        keyed.sort_by(|a, b| b.0.total_cmp(&a.0));
-        open = keyed.into_iter().take(MAX_ALTERNATIVES).map(|(_, member)| member).collect();
-    }
-    let most = open.iter().map(|member| member.headroom).fold(0.0, f64::max);
-    let weigh = |member: &&Member<'_>| Alternative {
-        gateway: member.report.gateway.clone(),
-        addresses: member.report.addresses.clone(),
-        weight: (FULL_WEIGHT * member.headroom / most).round().max(1.0) as u32,
-    };
-    open.iter().map(weigh).collect()
+/// What is the same for everybody, worked out once: a thousand gateways would look at a thousand each.
+#[derive(Debug)]
+pub(super) struct Field<'m> {
+    /// How many live.
+    members: usize,
+    /// Those with room, in order.
+    open: Vec<&'m Member<'m>>,
+    /// The sum of the headrooms up to each of them and with it.
+    ends: Vec<f64>,
+    /// Logins per second that all of them can take on top of what they take.
+    spare_logins: f64,
+    /// Clients who are on their way to anybody.
+    on_the_way: f64,
+    /// Connections of those with room.
+    connections: u64,
 }
 
-/// Logins per second that the other open gateways can take on top of what they take.
-pub(super) fn spare_logins(members: &[Member<'_>], besides: &str) -> f64 {
-    let open = members.iter().filter(|member| member.headroom > 0.0 && member.report.gateway != besides);
-    open.map(|member| (member.report.login_limit - member.report.logins).max(0.0)).sum()
+impl<'m> Field<'m> {
+    pub(super) fn new(members: &'m [Member<'m>]) -> Self {
+        let open: Vec<_> = members.iter().filter(|member| member.headroom > 0.0).collect();
+        let sum = |sum: &mut f64, member: &&Member<'_>| {
+            *sum += member.headroom;
+            Some(*sum)
+        };
+        Self {
+            members: members.len(),
+            ends: open.iter().scan(0.0, sum).collect(),
+            // Not `sum`: that of nothing is a negative zero.
+            spare_logins: open.iter().fold(0.0, |sum, member| sum + member.spare_logins()),
+            on_the_way: members.iter().fold(0.0, |sum, member| sum + member.placed),
+            connections: open.iter().map(|member| member.report.connections).sum(),
+            open,
+        }
+    }
+
+    /// The alternatives to one gateway, or all there are for nobody in particular.
+    pub(super) fn alternatives(&self, to: Option<&Member<'_>>, seed: u64) -> Vec<Alternative> {
+        let to = to.map(|member| &*member.report.gateway);
+        let fits = |member: &Member<'_>| Some(&*member.report.gateway) != to;
+        let drawn: Vec<&Member<'_>> = if self.open.len() > MAX_ALTERNATIVES + 1 {
+            self.draw(fits, &mut Random::new(seed, to.unwrap_or_default()))
+        } else {
+            let all = self.open.iter().copied().filter(|member| fits(member)).collect();
+            by_key(all, &mut Random::new(seed, to.unwrap_or_default()))
+        };
+        let most = drawn.iter().map(|member| member.headroom).fold(0.0, f64::max);
+        let weigh = |member: &&Member<'_>| Alternative {
+            gateway: member.report.gateway.clone(),
+            addresses: member.report.addresses.clone(),
+            weight: (FULL_WEIGHT * member.headroom / most).round().max(1.0) as u32,
+        };
+        drawn.iter().map(weigh).collect()
+    }
+
+    /// Draws one after the other, again where one comes twice: as likely as with a key for each, in far less time.
+    fn draw(&self, fits: impl Fn(&Member<'_>) -> bool, random: &mut Random) -> Vec<&'m Member<'m>> {
+        let mut drawn: Vec<usize> = Vec::with_capacity(MAX_ALTERNATIVES);
+        for _ in 0..MOST_DRAWS {
+            let at = random.unit() * self.ends.last().copied().unwrap_or(0.0);
+            let index = self.ends.partition_point(|end| *end <= at).min(self.open.len() - 1);
+            if !drawn.contains(&index) && fits(self.open[index]) {
+                drawn.push(index);
+                if drawn.len() == MAX_ALTERNATIVES {
+                    return drawn.into_iter().map(|index| self.open[index]).collect();
+                }
+            }
+        }
+        // A few have nearly all the room.
+        by_key(self.open.iter().copied().filter(|member| fits(member)).collect(), random)
+    }
+
+    /// Logins per second that the other open gateways can take on top of what they take.
+    pub(super) fn spare_logins(&self, besides: &Member<'_>) -> f64 {
+        let own = if besides.headroom > 0.0 { besides.spare_logins() } else { 0.0 };
+        (self.spare_logins - own).max(0.0)
+    }
+
+    /// The same for the clients of this gateway alone, if it is lost with others: what those take that are left, divided by
+    /// those that are lost.
+    pub(super) fn spare_if_lost(&self, gateway: &Member<'_>) -> f64 {
+        let all = self.members as f64;
+        let lost = (LOST_TOGETHER * all).max(1.0);
+        let left = (all - lost) / (all - 1.0).max(1.0);
+        self.spare_logins(gateway) * left.min(1.0) / lost
+    }
+
+    /// Clients who are on their way to other gateways.
+    pub(super) fn on_the_way(&self, besides: &Member<'_>) -> f64 {
+        (self.on_the_way - besides.placed).max(0.0)
+    }
+
+    /// Mean connections of this gateway and of the others with room.
+    pub(super) fn mean_connections(&self, with: &Member<'_>) -> u64 {
+        let (mut count, mut total) = (self.open.len() as u64, self.connections);
+        if with.headroom <= 0.0 {
+            (count, total) = (count + 1, total + with.report.connections);
+        }
+        total / count.max(1)
+    }
+}
+
+impl Member<'_> {
+    fn spare_logins(&self) -> f64 {
+        (self.report.login_limit - self.report.logins).max(0.0)
+    }
+}
+
+/// Draws without replacement by weight, if there are too many: a key of u^(1/w) each (Efraimidis and Spirakis 2006).
+fn by_key<'m>(open: Vec<&'m Member<'m>>, random: &mut Random) -> Vec<&'m Member<'m>> {
+    if open.len() <= MAX_ALTERNATIVES {
+        return open;
+    }
+    let mut keyed: Vec<_> = open.into_iter().map(|member| (random.unit().ln() / member.headroom, member)).collect();
+    keyed.sort_by(|a, b| b.0.total_cmp(&a.0));
+    keyed.into_iter().take(MAX_ALTERNATIVES).map(|(_, member)| member).collect()
 }
 
 #[cfg(test)]

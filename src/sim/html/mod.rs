@@ -18,6 +18,7 @@ mod chart;
 mod columns;
 mod courses;
 mod details;
+mod fleet;
 mod frame;
 mod groups;
 mod markup;
@@ -28,6 +29,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub use self::fleet::render as fleet;
 use self::{
     columns::{Better, figure_cell, is_best},
     markup::Markup,

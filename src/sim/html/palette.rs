@@ -79,6 +79,11 @@ impl Palette {
 }
 
 impl Look {
+    /// The look of this number.
+    pub(super) const fn of(number: usize) -> Self {
+        Self(number % LOOKS)
+    }
+
     /// The class that gives it to an element.
     pub(super) fn class(self) -> String {
         format!("k{}", self.0)
