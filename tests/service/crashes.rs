@@ -123,6 +123,11 @@ fn hasty() -> RedisSettings {
     RedisSettings { lease, timeout, ..RedisSettings::default() }
 }
 
+/// For a Redis that is only as slow as its disk.
+fn patient() -> RedisSettings {
+    RedisSettings { lease: PATIENCE, timeout: PATIENCE, ..RedisSettings::default() }
+}
+
 fn ledger(redis: &Redis) -> Vec<String> {
     let mut lines = redis.tell_all(&format!("LRANGE {LEDGER} 0 -1"));
     lines.retain(|line| line.starts_with('9'));
@@ -269,7 +274,7 @@ async fn a_redis_that_hangs_in_the_commit_leaves_it_unknown_and_a_copy_finds_out
 #[tokio::test]
 async fn what_was_replied_survives_a_crash_of_a_redis_that_writes_before_it_answers() {
     let mut redis = Redis::start_with(Durability::Always);
-    let site = Site::over(&redis, hasty()).await;
+    let site = Site::over(&redis, patient()).await;
     for id in 1..=20 {
         assert_eq!(site.send(id, "x").await.unwrap(), "written");
     }
@@ -283,7 +288,7 @@ async fn what_was_replied_survives_a_crash_of_a_redis_that_writes_before_it_answ
 #[tokio::test]
 async fn an_effect_that_redis_refuses_is_a_failure_and_what_is_half_done_is_not_done_again() {
     let redis = Redis::start();
-    let site = Site::over(&redis, hasty()).await;
+    let site = Site::over(&redis, patient()).await;
     site.send(1, "x").await.unwrap();
     for _ in 0..2 {
         let Err(Failure::Failed { detail }) = site.send(2, "wrong").await else { panic!("a list is no number") };
