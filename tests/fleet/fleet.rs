@@ -213,7 +213,7 @@ impl Fleet {
         let left = self.gateway_processes[number].tell(LEAVES_WITHIN).await;
         self.gateway_processes[number].start();
         // Its last life's word must not be taken for this one's.
-        tokio::time::sleep(2 * INTERVAL).await;
+        tokio::time::sleep(INTERVAL).await;
         self.until_whole().await;
         left
     }

@@ -49,7 +49,7 @@ impl Plan {
     fn from_environment() -> Self {
         Self {
             clients: number("DAGOR_FLEET_CLIENTS", 480) as usize,
-            look: Duration::from_secs(number("DAGOR_FLEET_SECONDS", 3)),
+            look: Duration::from_secs(number("DAGOR_FLEET_SECONDS", 2)),
             seed: number("DAGOR_FLEET_SEED", 1),
         }
     }
@@ -61,7 +61,7 @@ impl Plan {
 
     /// How many clients start per second where nothing else bounds it.
     fn starts_per_second(&self) -> f64 {
-        (self.clients as f64 / 4.0).clamp(200.0, 1000.0)
+        (self.clients as f64 / 4.0).clamp(400.0, 1000.0)
     }
 
     fn raise_open_files(&self) {

@@ -36,7 +36,7 @@ async fn killed_managers_cost_no_client_its_connection_and_new_ones_see_the_flee
     for &manager in &order {
         fleet.kill_manager(manager);
     }
-    crowd.join(plan.clients..plan.clients + NEWCOMERS, &addresses, NEWCOMERS as f64).await;
+    crowd.join(plan.clients..plan.clients + NEWCOMERS, &addresses, plan.starts_per_second()).await;
     let newcomers = crowd.until_connected().await;
     tokio::time::sleep(plan.look).await;
     pictures.push(("both".to_owned(), fleet.manager_sees_all(&order).await));
