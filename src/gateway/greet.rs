@@ -171,7 +171,7 @@ fn until_storm_ends(refusal: &Refusal) -> Duration {
 const STORM_PART: f64 = 0.25;
 
 /// When to come back after a handshake that failed for no reason of load.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Makes [`Greet`] services.
 #[derive(Clone, Debug)]

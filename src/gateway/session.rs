@@ -317,7 +317,13 @@ impl Session {
         let reason = match farewell {
             Farewell::Silent => return Poll::Ready(()),
             Farewell::Refused(reason) => {
-                write::refused(scratch, reason);
+                // Who was let in while all were told to move has not been told where to.
+                let elsewhere = if reason == Reason::Draining {
+                    self.worker.gateway.fleet.destinations(self.worker.clock.now())
+                } else {
+                    Vec::new()
+                };
+                write::refused(scratch, reason, elsewhere);
                 reason
             }
             Farewell::Kick(reason) => {

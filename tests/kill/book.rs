@@ -1,33 +1,11 @@
 //! What clients were told, and what was done: the one is held against the other.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    time::Duration,
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use crate::{
+    Plan,
+    ledger::{Ending, Ledger, Message},
 };
-
-use crate::{Plan, clients::user, redis::Redis};
-
-/// What a client was told of a message at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// It was run.
-    Replied,
-    /// Given up; it may have run.
-    Unknown,
-    /// Given up; it certainly was not run.
-    NotRun,
-}
-
-/// A message that has ended.
-#[derive(Debug)]
-pub(crate) struct Message {
-    pub(crate) user: usize,
-    pub(crate) id: u64,
-    pub(crate) business: &'static str,
-    pub(crate) ending: Ending,
-    pub(crate) took: Duration,
-}
 
 /// Everything that clients were told.
 #[derive(Debug, Default)]
@@ -55,32 +33,6 @@ impl Told {
     }
 }
 
-/// How often each message stands in the ledger.
-pub(crate) struct Ledger(HashMap<(usize, u64), usize>);
-
-impl Ledger {
-    /// Reads the ledgers of all users.
-    pub(crate) fn read(redis: &Redis, users: usize) -> Self {
-        let mut times = HashMap::new();
-        for number in 0..users {
-            let name = user(number);
-            for line in redis.tell_all(&format!("LRANGE dagor:ledger:{{user:{name}}} 0 -1")) {
-                // BUSINESS:OUTBOX:MESSAGE:USER; the other lines say how long things are.
-                let mut parts = line.rsplit(':');
-                if parts.next() == Some(name.as_str()) {
-                    let id = parts.next().and_then(|id| id.parse().ok()).expect("a message id");
-                    *times.entry((number, id)).or_default() += 1;
-                }
-            }
-        }
-        Self(times)
-    }
-
-    fn times(&self, message: &Message) -> usize {
-        self.0.get(&(message.user, message.id)).copied().unwrap_or(0)
-    }
-}
-
 /// Both, with what was done to them.
 pub(crate) struct Book<const N: usize> {
     pub(crate) told: Told,
@@ -93,15 +45,7 @@ impl<const N: usize> Book<N> {
     /// The promises, and that the run was hard enough to say something.
     pub(crate) fn check(&self, plan: &Plan) {
         assert_eq!(self.told.messages.len(), plan.messages, "each message has one fate");
-        for message in &self.told.messages {
-            let times = self.ledger.times(message);
-            match message.ending {
-                Ending::Replied => assert_eq!(times, 1, "{message:?} was replied to"),
-                Ending::NotRun => assert_eq!(times, 0, "{message:?} was said not to have run"),
-                Ending::Unknown => assert!(times <= 1, "{message:?} was run {times} times"),
-            }
-        }
-        assert_eq!(self.ledger.0.values().filter(|&&times| times > 1).count(), 0, "nothing is done twice");
+        self.ledger.check(&self.told.messages);
         let replied = self.count(|message| message.ending == Ending::Replied);
         assert!(replied * 10 > plan.messages, "too few replies: {replied}");
         assert!(self.cuts > 0 && self.kills.iter().sum::<u64>() > 0 && self.told.resent > 0, "nothing happened");
@@ -139,7 +83,7 @@ impl<const N: usize> fmt::Display for Book<N> {
         }
         let told = &self.told;
         let ran_unknown = self.count(|it| it.ending == Ending::Unknown && self.ledger.times(it) == 1);
-        writeln!(f, "of the unknown {ran_unknown} had run; in the ledger {}", self.ledger.0.len())?;
+        writeln!(f, "of the unknown {ran_unknown} had run; in the ledger {}", self.ledger.len())?;
         writeln!(
             f,
             "sent {} ({} of them again), refused {}, without an answer {}",

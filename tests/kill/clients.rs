@@ -2,22 +2,14 @@
 
 use std::time::Duration;
 
-use dagor::client::{Client, ClientConfig, ClientEvent, Events, Fate, NewMessage, OutboxLimits, Receipt};
+use dagor::client::{Client, ClientConfig, ClientEvent, Events, NewMessage, OutboxLimits};
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     KEEP_FOR, Plan,
-    book::{Ending, Message, Told},
+    book::Told,
+    ledger::{MIX, fate, user},
 };
-
-/// Of ten messages, which business each has.
-const MIX: [&str; 10] =
-    ["payment", "message", "message", "moments", "message", "message", "moments", "message", "moments", "moments"];
-
-/// The name of a client's user.
-pub(crate) fn user(number: usize) -> String {
-    format!("u{number:05}")
-}
 
 /// Runs all clients to the end of their last message.
 pub(crate) async fn run(plan: Plan, gateways: Vec<String>) -> Told {
@@ -60,22 +52,6 @@ async fn one(plan: Plan, number: usize, gateways: Vec<String>, start: Instant) -
     let mut told = watching.await.unwrap();
     told.messages = messages;
     told
-}
-
-async fn fate(user: usize, business: &'static str, text: String, receipt: Receipt) -> Message {
-    let (id, begun) = (receipt.id(), Instant::now());
-    let ending = match receipt.await {
-        Fate::Replied(reply) => {
-            assert_eq!(reply.payload, text, "the reply of another message");
-            Ending::Replied
-        }
-        Fate::GivenUp { may_have_run: true, .. } => Ending::Unknown,
-        Fate::GivenUp { may_have_run: false, .. } => Ending::NotRun,
-        other @ (Fate::Settled | Fate::Failed(_) | Fate::Rejected { .. } | Fate::Kept) => {
-            panic!("message {id:?} of {user}: {other}")
-        }
-    };
-    Message { user, id: id.0, business, ending, took: begun.elapsed() }
 }
 
 /// Counts what a client goes through.

@@ -1,17 +1,12 @@
 //! The processes: two gateways and two instances of the demo service, each at an address of its own that it keeps over
 //! its lives.
 
-use std::{
-    fmt::Write as _,
-    fs::{self, File},
-    net::{SocketAddr, TcpListener},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fmt::Write as _, fs, net::SocketAddr, time::Duration};
 
 use tempfile::TempDir;
 use tokio::time::Instant;
+
+use crate::process::{Process, free_addresses};
 
 /// Gateways first, then instances.
 const GATEWAYS: usize = 2;
@@ -52,70 +47,10 @@ impl Site {
     }
 }
 
-/// One process over all its lives.
-struct Process {
-    arguments: Vec<String>,
-    /// What all of its lives have said.
-    log: PathBuf,
-    life: Option<Child>,
-}
-
-impl Process {
-    fn new(arguments: Vec<String>, log: PathBuf) -> Self {
-        let mut process = Self { arguments, log, life: None };
-        process.start();
-        process
-    }
-
-    fn start(&mut self) {
-        let log = File::options().create(true).append(true).open(&self.log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dagor"));
-        command.args(["--log", "warn"]).args(&self.arguments).env("NO_COLOR", "1");
-        self.life = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
-    }
-
-    /// It must live until it is ended from here.
-    fn check_alive(&mut self) {
-        let ended = self.life.as_mut().and_then(|life| life.try_wait().unwrap());
-        if let Some(status) = ended {
-            let log = fs::read_to_string(&self.log).unwrap();
-            panic!("dagor {} ended by itself ({status}):\n{log}", self.arguments.join(" "));
-        }
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut life) = self.life.take() {
-            life.kill().unwrap();
-            life.wait().unwrap();
-        }
-    }
-
-    /// Tells it to leave, and kills it if it does not.
-    async fn tell(&mut self) {
-        let Some(life) = &mut self.life else { return };
-        assert!(Command::new("kill").args(["-TERM", &life.id().to_string()]).status().unwrap().success());
-        let mut tick = tokio::time::interval(Duration::from_millis(20));
-        let given_up = Instant::now() + LEAVES_WITHIN;
-        while life.try_wait().unwrap().is_none() && Instant::now() < given_up {
-            tick.tick().await;
-        }
-        self.kill();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(life) = &mut self.life {
-            // It may have ended by itself.
-            let _ = life.kill();
-            let _ = life.wait();
-        }
-    }
-}
-
 /// Everything that runs beside the test.
 pub(crate) struct Fleet {
-    site: Site,
+    /// Until all of them have ended.
+    _site: Site,
     addresses: Vec<SocketAddr>,
     processes: Vec<Process>,
     random: fastrand::Rng,
@@ -125,7 +60,7 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts all of them. Whom they meet first is not awaited: clients and gateways try until somebody answers.
     pub(crate) fn start(site: Site, seed: u64) -> Self {
-        let addresses: Vec<_> = (0..GATEWAYS + INSTANCES).map(|_| free_address()).collect();
+        let addresses = free_addresses(GATEWAYS + INSTANCES);
         let services: Vec<_> = addresses[GATEWAYS..].iter().map(SocketAddr::to_string).collect();
         let service = format!("main={}", services.join(","));
         let policy = site.directory.path().join("policy").display().to_string();
@@ -142,7 +77,13 @@ impl Fleet {
             Process::new(arguments, site.directory.path().join(format!("{number}.log")))
         });
         let processes = processes.collect();
-        Self { addresses, processes, site, random: fastrand::Rng::with_seed(seed), kills: [0; GATEWAYS + INSTANCES] }
+        Self {
+            addresses,
+            processes,
+            _site: site,
+            random: fastrand::Rng::with_seed(seed),
+            kills: [0; GATEWAYS + INSTANCES],
+        }
     }
 
     /// Where clients reach a gateway.
@@ -164,9 +105,9 @@ impl Fleet {
             let process = &mut self.processes[victim];
             process.check_alive();
             if told {
-                process.tell().await
+                process.tell(LEAVES_WITHIN).await;
             } else {
-                process.kill()
+                process.kill();
             }
             self.kills[victim] += 1;
             tokio::time::sleep(Duration::from_millis(self.random.u64(AWAY_MS))).await;
@@ -182,16 +123,6 @@ impl Fleet {
 
     /// Nothing panicked, in any life, and all of them still live.
     pub(crate) fn check_logs(&mut self) {
-        self.processes.iter_mut().for_each(Process::check_alive);
-        for number in 0..self.processes.len() {
-            let log = fs::read_to_string(self.site.directory.path().join(format!("{number}.log"))).unwrap();
-            let panic = log.lines().find(|line| line.contains("panicked at"));
-            assert_eq!(panic, None, "process {number}");
-        }
+        self.processes.iter_mut().for_each(Process::check);
     }
-}
-
-/// An address of the loopback that nobody else of this machine is likely to choose.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.9.1:0").unwrap().local_addr().unwrap()
 }

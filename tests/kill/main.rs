@@ -18,15 +18,20 @@ mod book;
 mod clients;
 mod cutter;
 mod fleet;
+#[path = "../ledger/mod.rs"]
+mod ledger;
+#[path = "../process/mod.rs"]
+mod process;
 #[path = "../redis/mod.rs"]
 mod redis;
 
-use std::{env, time::Duration};
+use std::time::Duration;
 
 use self::{
     book::Book,
     cutter::Cutter,
     fleet::{Fleet, Site},
+    process::number,
     redis::{Durability, Redis},
 };
 
@@ -65,11 +70,6 @@ impl Plan {
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    let Ok(text) = env::var(name) else { return default };
-    text.parse().unwrap_or_else(|_| panic!("{name}={text}: expected a number"))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_replied_was_done_once_and_nothing_is_done_twice() {
     let plan = Plan::from_environment();
@@ -87,7 +87,7 @@ async fn what_is_replied_was_done_once_and_nothing_is_done_twice() {
     let limit = KEEP_FOR + SETTLES_WITHIN;
     let told = tokio::time::timeout(limit, sending).await.expect("every message has ended").unwrap();
     let cuts = cutters.iter().map(Cutter::cuts).sum();
-    let book = Book { told, ledger: book::Ledger::read(&redis, plan.clients), cuts, kills: fleet.kills() };
+    let book = Book { told, ledger: ledger::Ledger::read(&redis, plan.clients), cuts, kills: fleet.kills() };
     println!("{book}");
     fleet.check_logs();
     book.check(&plan);

@@ -1,7 +1,7 @@
 //! What closes a gateway, and where its clients go.
 
 use dagor::{
-    client::{Client, NewMessage},
+    client::{Client, ClientConfig, CloseReason, ConnectError, DirectClient, NewMessage},
     wire::Reason,
 };
 use serde_json::json;
@@ -124,4 +124,32 @@ async fn when_all_are_full_the_first_classes_pass_and_the_others_are_told_when_t
     assert!(said["retry_after_ms"].as_u64().unwrap() >= 5000, "{said}");
     drop(held);
     end(gateways, managers).await;
+}
+
+#[tokio::test]
+async fn whoever_meets_a_gateway_that_is_leaving_is_told_where_to_go() {
+    let site = Site::fast("").await;
+    let managers = managers(1, None).await;
+    let (a, b) = (site.gateway("a", &addresses(&managers)).await, site.gateway("b", &addresses(&managers)).await);
+    let both = |said: &serde_json::Value| open(said) == ["a", "b"];
+    until_said("both are open", managers[0].addresses.admin, "/v1/gateways", both).await;
+    let elsewhere = b.addresses.clients.to_string();
+    until("a has heard of b", || !a.gateway.fleet.alternatives(a.gateway.clock.now()).is_empty()).await;
+
+    let place = a.addresses.clients.to_string();
+    // It holds the gateway, because it does not move.
+    let (stays, _pushes) = DirectClient::connect(ClientConfig::new(&place, "stays")).await.unwrap();
+    let gateway = a.gateway.clone();
+    let leaving = tokio::spawn(a.shutdown());
+    until("a leaves", || gateway.is_draining()).await;
+    let late = within("an answer", DirectClient::connect(ClientConfig::new(&place, "late"))).await;
+    let Err(ConnectError::Closed(refused)) = late else { panic!("{late:?}") };
+    for (who, told) in [("late", refused), ("stays", within("the end", stays.closed()).await)] {
+        let CloseReason::Refused { verdict, alternatives } = told else { panic!("{who}: {told}") };
+        assert_eq!(verdict.reason(), Some(Reason::Draining), "{who}");
+        let named: Vec<_> = alternatives.iter().flat_map(|other| &other.addresses).collect();
+        assert_eq!(named, [&elsewhere], "{who}");
+    }
+    within("a has left", leaving).await.unwrap();
+    end(vec![b], managers).await;
 }

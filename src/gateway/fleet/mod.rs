@@ -39,7 +39,7 @@ pub(super) use self::{attach::follow, moves::move_clients};
 use super::{
     Gateway,
     connection::Ending,
-    greet::{Elsewhere, Rejection},
+    greet::{Elsewhere, RETRY_AFTER, Rejection},
     roster::Member,
 };
 use crate::{
@@ -195,6 +195,14 @@ impl Fleet {
         let drawn = draw(&in_force.directive.alternatives, fastrand::f64);
         self.count_sent(&in_force.directive, &drawn, now);
         drawn
+    }
+
+    /// This gateway is leaving, and a login has come all the same: where it goes at once, or when it comes back if nobody
+    /// says where to.
+    pub fn leaving(&self, now: Timestamp) -> Elsewhere {
+        let alternatives = self.destinations(now);
+        let retry_after = if alternatives.is_empty() { RETRY_AFTER } else { Duration::ZERO };
+        Elsewhere { reason: Reason::Draining, retry_after, alternatives }
     }
 
     /// Each of those drawn is as likely as its weight says.

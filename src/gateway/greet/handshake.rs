@@ -76,7 +76,7 @@ where
     S: Service<Greeting, Response = Established, Error = Rejection>,
 {
     if worker.gateway.is_draining() {
-        return Err(Rejection::Handshake(Reason::Draining));
+        return Err(Rejection::Elsewhere(worker.gateway.fleet.leaving(worker.clock.now())));
     }
     let hello: Hello = frame.message().map_err(|_| Rejection::Handshake(Reason::Malformed))?;
     if !hello.versions.contains(&VERSION) {

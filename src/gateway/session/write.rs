@@ -191,12 +191,13 @@ pub(super) fn goaway(
     scratch.control(Kind::Goaway, &message);
 }
 
-/// The last frame of a connection that the client may come back from.
-pub(super) fn refused(scratch: &mut Scratch, reason: Reason) {
+/// The last frame of a connection that the client may come back from, to one of these if there are any.
+pub(super) fn refused(scratch: &mut Scratch, reason: Reason, alternatives: Vec<pb::Alternative>) {
     let message = pb::Refused {
         reason: reason.code(),
         detail: reason.name().into(),
         retry_after_ms: RETRY_AFTER_MS,
+        alternatives,
         ..pb::Refused::default()
     };
     scratch.control(Kind::Refused, &message);

@@ -1,0 +1,68 @@
+//! All gateways are restarted, one after the other, under load: nothing is lost or done twice, and everybody has a place to
+//! go.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    begin,
+    crowd::{Crowd, What, count, logins},
+    fleet::{Fleet, GATEWAYS, Setup},
+    ledger::{Ending, Ledger},
+    traffic::{Traffic, latencies, quantile},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarting_all_gateways_loses_no_message_and_leaves_nobody_without_a_place() {
+    let (plan, _alone) = begin("rolling").await;
+    let mut fleet = Fleet::start(&Setup { connections: String::new(), patient: false }).await;
+    let mut crowd = Crowd::new();
+    crowd.join(0..plan.clients, &fleet.addresses(), plan.starts_per_second()).await;
+    crowd.until_connected().await;
+    let traffic = Traffic::start(crowd.clients(), plan.messages_per_second(), crowd.began());
+    let before = crowd.now();
+    tokio::time::sleep(plan.look).await;
+
+    let mut order: Vec<_> = (0..GATEWAYS).collect();
+    fastrand::Rng::with_seed(plan.seed).shuffle(&mut order);
+    let began = crowd.now();
+    for &gateway in &order {
+        assert!(fleet.restart_gateway(gateway).await, "gateway {gateway} leaves by itself");
+    }
+    let connected = crowd.until_connected().await;
+    let ended = crowd.now();
+    println!(
+        "restarted {order:?} in {:?}; all connected {connected:?} later: {:?}",
+        ended - began,
+        fleet.connections().await
+    );
+    let sent = traffic.end().await;
+    let log = crowd.end().await;
+
+    let mut refused = BTreeMap::<(u32, bool), usize>::new();
+    for entry in log.iter().filter(|entry| entry.at >= began) {
+        if let What::Refused { code, alternatives } = entry.what {
+            *refused.entry((code, alternatives > 0)).or_default() += 1;
+        }
+    }
+    println!("ended or refused, by reason and whether alternatives were named: {refused:?}");
+    let during = |is: fn(&What) -> bool| count(&log, |entry| entry.at >= began && is(&entry.what));
+    let (moved, messages) = (during(|what| *what == What::Moving), during(|what| *what == What::MessageRefused));
+    let lost = during(|what| matches!(what, What::Lost { .. }));
+    println!("told to move {moved}, lost without a word {lost}, messages refused {messages}");
+    let took = logins(&log, began..ended);
+    println!("{} logins: p50 {:?}, p99 {:?}", took.len(), quantile(&took, 0.5), quantile(&took, 0.99));
+    for (what, when) in [("before", before..began), ("during", began..ended)] {
+        let took = latencies(&sent, "payment", when, |_| true);
+        println!("payments {what}: {}, p50 {:?}, p99 {:?}", took.len(), quantile(&took, 0.5), quantile(&took, 0.99));
+    }
+    let ledger = Ledger::read(&fleet.redis, plan.clients);
+    println!("{} messages, {} in the ledger", sent.len(), ledger.len());
+    ledger.check(sent.iter().map(|one| &one.message));
+    assert!(sent.iter().all(|one| one.message.ending == Ending::Replied), "no message is lost");
+    assert_eq!(ledger.len(), sent.len(), "each once");
+    assert!(took.len() >= plan.clients, "everybody had to log in again");
+    let nowhere: usize = refused.iter().filter(|((_, named), _)| !named).map(|(_, count)| count).sum();
+    assert_eq!(nowhere, 0, "refusals without a place to go: {refused:?}");
+    assert!(connected < Duration::from_secs(10), "clients end connected");
+    fleet.check(None);
+}
