@@ -12,6 +12,8 @@ use super::{
 const SLACK: Duration = Duration::from_millis(500);
 /// How far the fullest gateway may be above the mean in the end.
 const DEVIATION: f64 = 0.05;
+/// With fewer clients the balance is not looked at.
+const ENOUGH_TO_BALANCE: usize = 2_000;
 /// How long giving away may take.
 const BALANCES_WITHIN: Duration = Duration::from_secs(120);
 
@@ -58,7 +60,10 @@ async fn a_full_gateway_sends_clients_on_opens_again_and_gives_its_surplus_away(
     let opened = until("it opens again", async || open(fleet.managers[0]).await.contains(&name(0))).await;
     println!("{} clients left it; open after {opened:?}", leaves.len());
 
-    rebalance(&mut fleet, &crowd).await;
+    // Who moves draws where to: of a few hundred clients chance alone leaves more than what is to be seen.
+    if plan.clients >= ENOUGH_TO_BALANCE {
+        rebalance(&mut fleet, &crowd).await;
+    }
     let log = crowd.end().await;
     let lost = log.iter().filter(|entry| matches!(entry.what, What::Lost { .. } | What::MessageRefused)).count();
     assert_eq!(lost, 0, "nobody lost a connection");
@@ -88,9 +93,8 @@ fn report_refused(log: &[Entry], clients: std::ops::Range<usize>, from: Duration
 
 /// Starts both managers again with rebalancing, which is off by default, and waits for the balance.
 async fn rebalance(fleet: &mut Fleet, crowd: &Crowd) {
-    // Few clients have moved within seconds; of many no more than the others can log in.
-    let share = if crowd.clients().len() < 1000 { 0.3 } else { 0.1 };
-    fleet.write_manager(&format!("ramp = \"0s\"\nrebalance_above = 1.05\nrebalance_share = {share}"));
+    // No more at a time than the others can log in.
+    fleet.write_manager("ramp = \"0s\"\nrebalance_above = 1.05\nrebalance_share = 0.1");
     let managers: Vec<_> = (0..MANAGERS).collect();
     managers.iter().for_each(|&manager| fleet.kill_manager(manager));
     fleet.manager_sees_all(&managers).await;
