@@ -45,7 +45,9 @@ impl Error {
         let hint = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
         let mut stderr = anstream::stderr().lock();
         // Nobody is left to tell when standard error itself is gone; the exit code still says it.
-        let _ = writeln!(stderr, "{error}error:{error:#} {}", self.message);
+        // What is wrong with a file says so itself.
+        let message = self.message.strip_prefix("error: ").unwrap_or(&self.message);
+        let _ = writeln!(stderr, "{error}error:{error:#} {message}");
         if let Some(text) = &self.hint {
             let _ = writeln!(stderr, "{hint}hint:{hint:#} {text}");
         }
