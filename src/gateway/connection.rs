@@ -243,6 +243,11 @@ impl Connection {
         self.replaced.load(Ordering::Relaxed)
     }
 
+    /// Whether it has ended, and nobody finds it any more.
+    pub fn is_closed(&self) -> bool {
+        self.outgoing().closed
+    }
+
     /// Asks the session to end. What is more final is not taken back by what is less.
     pub fn end(&self, ending: Ending) {
         if let Ending::Close(Reason::Superseded) | Ending::Kick(Reason::Replaced) = ending {

@@ -245,8 +245,8 @@ impl Session {
     fn begin_ending(&mut self, ending: Ending, scratch: &mut Scratch) {
         match ending {
             Ending::Goaway(reason, within) => {
-                let fleet = &self.worker.gateway.fleet;
-                let alternatives = fleet.destinations(self.worker.clock.now());
+                let gateway = &self.worker.gateway;
+                let alternatives = gateway.fleet.destinations(gateway.is_draining(), self.worker.clock.now());
                 write::goaway(scratch, reason, within, alternatives, self.settled_through());
             }
             // What is in flight would only go behind what it does not take.
@@ -319,7 +319,7 @@ impl Session {
             Farewell::Refused(reason) => {
                 // Who was let in while all were told to move has not been told where to.
                 let elsewhere = if reason == Reason::Draining {
-                    self.worker.gateway.fleet.destinations(self.worker.clock.now())
+                    self.worker.gateway.fleet.destinations(true, self.worker.clock.now())
                 } else {
                     Vec::new()
                 };

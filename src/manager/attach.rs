@@ -235,6 +235,10 @@ fn essence(directive: &pb::Directive) -> pb::Directive {
     essence.alternatives.iter_mut().for_each(|one| one.weight = 0);
     essence.caps.iter_mut().for_each(|cap| cap.left_ms = 0);
     essence.spare_logins = 0.0;
+    if let Some(moves) = &mut essence.moves {
+        (moves.per_second, moves.down_to) = (0.0, 0);
+        moves.to.iter_mut().for_each(|one| one.weight = 0);
+    }
     if let Some(standing) = &mut essence.standing {
         (standing.for_ms, standing.wait_ms) = (0, 0);
         standing.over.clear();

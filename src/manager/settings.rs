@@ -112,15 +112,16 @@ pub struct Placement {
     pub ramp: Duration,
     /// Of the logins that the policies allow, the share that is let in while every gateway is closed.
     pub closed_logins: f64,
-    /// A gateway with so many times the mean connections gives some away; 0 for never.
+    /// A gateway with so many times the mean connections, or as far below it, has clients moved until all have the mean; 0 for
+    /// never.
     pub rebalance_above: f64,
-    /// Of its connections, the share that it gives away per second.
+    /// Of its connections, the share that a gateway gives away per second at most.
     pub rebalance_share: f64,
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { ramp: Duration::from_secs(60), closed_logins: 0.1, rebalance_above: 0.0, rebalance_share: 0.005 }
+        Self { ramp: Duration::from_secs(60), closed_logins: 0.1, rebalance_above: 1.25, rebalance_share: 0.002 }
     }
 }
 

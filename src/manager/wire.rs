@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     core::{
-        Directive, GateReport, Orders, Report, Standing,
+        Alternative, Directive, GateReport, Orders, Report, Standing,
         orders::{CapOrder, DrainOrder, KickOrder},
     },
     settings::{MarkKind, Settings},
@@ -109,6 +109,7 @@ fn standing(from: &pb::Standing) -> Standing {
         over: from.over.iter().take(MarkKind::ALL.len()).filter_map(over).collect(),
         reason,
         wait: millis(from.wait_ms.into()),
+        balancing: from.balancing,
     }
 }
 
@@ -126,15 +127,7 @@ pub fn directive(from: &Directive, settings: &Settings) -> pb::Directive {
     let standing = &from.standing;
     pb::Directive {
         accept: from.accept,
-        alternatives: from
-            .alternatives
-            .iter()
-            .map(|one| pb::AlternativeGateway {
-                gateway: one.gateway.clone(),
-                addresses: one.addresses.clone(),
-                weight: one.weight,
-            })
-            .collect(),
+        alternatives: alternatives(&from.alternatives),
         ttl_ms: to_millis_u32(settings.ttl),
         report_interval_ms: to_millis_u32(settings.interval),
         standing: Some(pb::Standing {
@@ -143,11 +136,25 @@ pub fn directive(from: &Directive, settings: &Settings) -> pb::Directive {
             over: standing.over.iter().map(over).collect(),
             reason: standing.reason.clone(),
             wait_ms: to_millis_u32(standing.wait),
+            balancing: standing.balancing,
         }),
         spare_logins: from.spare_logins,
-        moves: from.moves.map(|moves| pb::Moves { per_second: moves.per_second, down_to: moves.down_to }),
+        moves: from.moves.as_ref().map(|moves| pb::Moves {
+            per_second: moves.per_second,
+            down_to: moves.down_to,
+            to: alternatives(&moves.to),
+        }),
         ..pb::Directive::default()
     }
+}
+
+fn alternatives(from: &[Alternative]) -> Vec<pb::AlternativeGateway> {
+    let alternative = |one: &Alternative| pb::AlternativeGateway {
+        gateway: one.gateway.clone(),
+        addresses: one.addresses.clone(),
+        weight: one.weight,
+    };
+    from.iter().map(alternative).collect()
 }
 
 /// Reads what operators want, each with the time that it has left. What this version does not know is left out.
@@ -240,10 +247,11 @@ mod tests {
             over: vec![pb::Over { mark: 4, for_ms: 20 }, pb::Over { mark: 99, for_ms: 20 }],
             reason: "é".repeat(200),
             wait_ms: 7,
+            balancing: true,
         };
         let read = standing(&sent);
         assert_eq!(read.over, [(MarkKind::EventLoop, Duration::from_millis(20))]);
         assert_eq!((read.age, read.wait), (Duration::from_millis(1500), Duration::from_millis(7)));
-        assert_eq!(read.reason.len(), MAX_REASON_BYTES);
+        assert_eq!((read.reason.len(), read.balancing), (MAX_REASON_BYTES, true));
     }
 }

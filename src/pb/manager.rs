@@ -72,6 +72,9 @@ pub struct Standing {
     /// Over which time those who are refused spread their return, in milliseconds.
     #[prost(uint32, tag = "5")]
     pub wait_ms: u32,
+    /// The fleet is being balanced.
+    #[prost(bool, tag = "6")]
+    pub balancing: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Over {
@@ -212,14 +215,17 @@ pub struct PolicyFile {
     #[prost(string, tag = "2")]
     pub text: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Moves {
     /// Clients told to move per second.
     #[prost(double, tag = "1")]
     pub per_second: f64,
-    /// No more once so many connections are left.
+    /// No more once so many connections are left. Who was told and has not gone yet does not count as left.
     #[prost(uint64, tag = "2")]
     pub down_to: u64,
+    /// Where they go; empty for the directive's alternatives.
+    #[prost(message, repeated, tag = "3")]
+    pub to: ::prost::alloc::vec::Vec<AlternativeGateway>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Kick {

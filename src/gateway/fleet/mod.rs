@@ -15,6 +15,7 @@
 mod alternatives;
 mod attach;
 mod lately;
+pub mod mover;
 mod moves;
 mod report;
 pub mod rules;
@@ -169,7 +170,7 @@ impl Fleet {
                 alternatives: Vec::new(),
             };
         }
-        self.count_sent(directive, &alternatives, now);
+        self.count_sent(&directive.alternatives, &alternatives, now);
         self.sent_total.fetch_add(1, Relaxed);
         Elsewhere { reason: Reason::GatewayClosed, retry_after: wait.mul_f64(fastrand::f64()), alternatives }
     }
@@ -189,29 +190,33 @@ impl Fleet {
         self.in_force(now).map_or_else(Vec::new, |in_force| draw(&in_force.directive.alternatives, fastrand::f64))
     }
 
-    /// Where a client is to move that is told to now; it counts as on its way there.
-    pub fn destinations(&self, now: Timestamp) -> Vec<client::Alternative> {
+    /// Where a client is to move that is told to now; it counts as on its way there. Whoever moves because this gateway is
+    /// `leaving` goes wherever there is room, others where a manager wants them.
+    pub fn destinations(&self, leaving: bool, now: Timestamp) -> Vec<client::Alternative> {
         let Some(in_force) = self.in_force(now) else { return Vec::new() };
-        let drawn = draw(&in_force.directive.alternatives, fastrand::f64);
-        self.count_sent(&in_force.directive, &drawn, now);
+        let pb::Directive { alternatives, moves, .. } = &in_force.directive;
+        let wanted = moves.as_ref().map(|moves| &moves.to).filter(|to| !leaving && !to.is_empty());
+        let among = wanted.unwrap_or(alternatives);
+        let drawn = draw(among, fastrand::f64);
+        self.count_sent(among, &drawn, now);
         drawn
     }
 
     /// This gateway is leaving, and a login has come all the same: where it goes at once, or when it comes back if nobody
     /// says where to.
     pub fn leaving(&self, now: Timestamp) -> Elsewhere {
-        let alternatives = self.destinations(now);
+        let alternatives = self.destinations(true, now);
         let retry_after = if alternatives.is_empty() { RETRY_AFTER } else { Duration::ZERO };
         Elsewhere { reason: Reason::Draining, retry_after, alternatives }
     }
 
     /// Each of those drawn is as likely as its weight says.
-    fn count_sent(&self, directive: &pb::Directive, drawn: &[client::Alternative], now: Timestamp) {
+    fn count_sent(&self, among: &[pb::AlternativeGateway], drawn: &[client::Alternative], now: Timestamp) {
         let total: f64 = drawn.iter().map(|one| f64::from(one.weight)).sum();
         let mut sent = lock(&self.sent);
         for one in drawn {
             let is_it = |known: &&pb::AlternativeGateway| known.addresses == one.addresses;
-            if let Some(known) = directive.alternatives.iter().find(is_it) {
+            if let Some(known) = among.iter().find(is_it) {
                 sent.add(&known.gateway, f64::from(one.weight) / total, now);
             }
         }

@@ -13,6 +13,9 @@ use crate::{
 
 /// Rates over a shorter time say nothing.
 const SHORTEST: Duration = Duration::from_millis(50);
+/// Gateways that clients were sent to, in one report; a manager takes no more. Of more, those to which the fewest went are left
+/// out.
+const MAX_SENT: usize = 256;
 
 /// What is remembered from one report to the next.
 #[derive(Debug)]
@@ -81,8 +84,10 @@ impl Reporter {
             standing.over.iter_mut().for_each(|over| over.for_ms += passed);
             Some(standing)
         });
-        let sent = lock(&fleet.sent).sums(now).into_iter();
-        report.sent_away = sent.map(|(gateway, clients)| pb::SentAway { gateway, clients }).collect();
+        let mut sent: Vec<_> = lock(&fleet.sent).sums(now).into_iter().collect();
+        sent.sort_by(|a, b| b.1.total_cmp(&a.1));
+        sent.truncate(MAX_SENT);
+        report.sent_away = sent.into_iter().map(|(gateway, clients)| pb::SentAway { gateway, clients }).collect();
         report.arrived = lock(&fleet.arrived).sums(now).into_values().sum();
         report.refused_policy = fleet.refused_policy.load(super::Relaxed);
     }

@@ -152,7 +152,7 @@ impl Gateway {
             placed: directive.placed,
             headroom: directive.headroom,
             values: directive.values.iter().map(|&(kind, value)| (kind.name(), value)).collect(),
-            moves_per_second: directive.moves.map(|moves| moves.per_second),
+            moves_per_second: directive.moves.as_ref().map(|moves| moves.per_second),
             policy_revision: format!("{:016x}", directive.policy),
             refused_policy: (directive.refused_policy != 0).then(|| format!("{:016x}", directive.refused_policy)),
             report_age_seconds: directive.age.as_secs_f64(),

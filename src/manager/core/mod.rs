@@ -4,6 +4,7 @@
 //! ```text
 //!                    hear                             decide
 //!  reports ──▶ seats, one per gateway ──▶ judge each ──▶ headrooms ──▶ alternatives ─┐
+//!                        │                                  ├──▶ balance: moves ─────┤
 //!                        │                                  │ nobody open?           ├─▶ one directive
 //!                        │                                  └─▶ login cut ───────────┤    for each gateway
 //!                        └──▶ sum the gates of each service ──▶ fleet cuts ──────────┘
@@ -17,6 +18,7 @@
 //!
 //! **Cold start.** A gateway is open until something closes it. A manager that has heard of nobody yet directs nobody.
 
+mod balance;
 mod fleet_cut;
 mod login_cut;
 pub mod orders;
@@ -29,8 +31,9 @@ mod words;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use self::placement::Field;
+use self::{balance::Balance, placement::Field};
 pub use self::{
+    balance::{MAX_DESTINATIONS, Moves},
     fleet_cut::ServiceDecision,
     login_cut::LoginCut,
     orders::Orders,
@@ -95,15 +98,6 @@ pub struct Directive {
     pub values: Vec<(MarkKind, f64)>,
     /// How old its report is.
     pub age: Duration,
-}
-
-/// Connections that are to move away.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moves {
-    /// Clients told per second.
-    pub per_second: f64,
-    /// No more once so many are left.
-    pub down_to: u64,
 }
 
 /// What is decided at a moment.
@@ -172,9 +166,10 @@ impl Core {
         let nobody_open = !members.is_empty() && members.iter().all(|member| !member.standing.accepting);
         let logins = nobody_open.then(|| login_cut::decide(&members, &settings));
         let field = Field::new(&members);
+        let balance = Balance::new(&members, &settings, lost_since.is_some());
         let direct = |member: &Member<'_>| {
             let seat = &self.seats[&member.report.gateway];
-            let directive = direct(member, &field, logins.as_ref(), orders, &settings, seed);
+            let directive = direct(member, &field, &balance, logins.as_ref(), orders, &settings, seed);
             (member.report.gateway.clone(), Directive { age: now.since(seat.at), ..directive })
         };
         Decisions {
@@ -203,13 +198,14 @@ fn members<'a>(
     let sent = placement::sent(seats.values().map(|seat| &seat.report));
     let member = |seat: &'a Seat| {
         let (report, elapsed) = (&seat.report, now.since(seat.at));
-        let standing = match orders.wish(report) {
+        let wish = orders.wish(report);
+        let standing = match wish {
             Wish::None if frozen => Standing::reported(report, elapsed),
             wish => standing::judge(report, elapsed, &settings.marks, wish),
         };
         let placed = placement::placed(report, &sent);
         let headroom = placement::headroom(report, &standing, placed, settings);
-        Member { report, standing, placed, headroom }
+        Member { report, standing, wish, placed, headroom }
     };
     seats.values().map(member).collect()
 }
@@ -217,28 +213,33 @@ fn members<'a>(
 fn direct(
     member: &Member<'_>,
     field: &Field<'_>,
+    balance: &Balance<'_>,
     logins: Option<&LoginCut>,
     orders: &Orders,
     settings: &Settings,
     seed: u64,
 ) -> Directive {
-    let Member { report, standing, placed, headroom } = member;
+    let Member { report, standing, wish, placed, headroom } = member;
     let alternatives = field.alternatives(Some(member), seed);
     let spare_logins = field.spare_logins(member);
     // Where nobody is open, all take those that the login cut lets through; but for those who are told to take nobody.
-    let accept = standing.accepting || (logins.is_some() && orders.wish(report) == Wish::None);
-    let moves = orders.drain(report).map(|per_second| Moves { per_second, down_to: 0 });
-    let elsewhere = !alternatives.is_empty();
+    let accept = standing.accepting || (logins.is_some() && *wish == Wish::None);
+    let drain = |per_second| Moves { per_second, down_to: 0, to: Vec::new() };
+    let drains = orders.drain(report).filter(|_| !alternatives.is_empty()).map(drain);
     Directive {
         incarnation: report.incarnation,
         accept,
-        standing: Standing { wait: wait(member, field, logins, spare_logins), ..standing.clone() },
-        waits_for: match orders.wish(report) {
+        standing: Standing {
+            wait: wait(member, field, logins, spare_logins),
+            balancing: balance.is_sought,
+            ..standing.clone()
+        },
+        waits_for: match wish {
             Wish::None => standing::waits_for(report, standing, &settings.marks),
             Wish::Drained => Some("the drain to be undone, or another start".to_owned()),
             Wish::Leaving => None,
         },
-        moves: moves.or_else(|| rebalance(member, field, settings)).filter(|_| elsewhere),
+        moves: drains.or_else(|| balance.moves(member, seed)),
         alternatives,
         headroom: *headroom,
         placed: *placed,
@@ -261,21 +262,6 @@ fn wait(member: &Member<'_>, field: &Field<'_>, logins: Option<&LoginCut>, spare
         None if member.standing.accepting => Duration::ZERO,
         None => Duration::try_from_secs_f64(field.on_the_way(member) / spare).unwrap_or(LONGEST_WAY).min(LONGEST_WAY),
     }
-}
-
-/// Below so many connections nobody gives any away.
-const WORTH_MOVING: u64 = 100;
-
-/// What a gateway with far more connections than the others gives away.
-fn rebalance(member: &Member<'_>, field: &Field<'_>, settings: &Settings) -> Option<Moves> {
-    let placement = &settings.placement;
-    if placement.rebalance_above <= 0.0 || member.report.connections < WORTH_MOVING {
-        return None;
-    }
-    let mean = field.mean_connections(member);
-    let connections = member.report.connections;
-    let per_second = connections as f64 * placement.rebalance_share;
-    (connections as f64 > mean as f64 * placement.rebalance_above).then_some(Moves { per_second, down_to: mean })
 }
 
 #[cfg(test)]

@@ -9,7 +9,11 @@
 
 use std::collections::HashMap;
 
-use super::{random::Random, report::Report, standing::Standing};
+use super::{
+    random::Random,
+    report::Report,
+    standing::{Standing, Wish},
+};
 use crate::manager::settings::{MarkKind, Settings};
 
 /// Alternatives in one directive; of more, some are drawn.
@@ -23,7 +27,7 @@ const LOST_TOGETHER: f64 = 0.1;
 const MOST_DRAWS: usize = 16 * MAX_ALTERNATIVES;
 
 /// The weight of the emptiest gateway.
-const FULL_WEIGHT: f64 = 1000.0;
+pub(super) const FULL_WEIGHT: f64 = 1000.0;
 /// What a gateway gets of its weight at the beginning of its ramp.
 const RAMP_FLOOR: f64 = 0.1;
 
@@ -45,6 +49,8 @@ pub struct Member<'a> {
     pub report: &'a Report,
     /// Whether it takes logins.
     pub standing: Standing,
+    /// What is wanted of it besides.
+    pub wish: Wish,
     /// Clients who were sent there and have not arrived.
     pub placed: f64,
     /// How many more it has room for, weighed by whatever else is scarce; 0 if it is closed.
@@ -71,15 +77,21 @@ pub(super) fn headroom(report: &Report, standing: &Standing, placed: f64, settin
     if !standing.accepting || report.addresses.is_empty() {
         return 0.0;
     }
+    room(report, placed, settings) * ramp(standing, settings)
+}
+
+/// The same whether it is open or not, and once its ramp is over.
+pub(super) fn room(report: &Report, placed: f64, settings: &Settings) -> f64 {
     let marks = &settings.marks;
     let room = report.limit as f64 * marks.of(MarkKind::Connections).high - report.connections as f64 - placed;
     let left = |kind| report.value(kind).map_or(1.0, |value| 1.0 - value / marks.of(kind).high);
     let others = MarkKind::ALL.into_iter().filter(|&kind| kind != MarkKind::Connections).map(left);
     let scarcest = others.fold(1.0, f64::min).max(0.0);
-    room.max(0.0) * scarcest * ramp(standing, settings)
+    room.max(0.0) * scarcest
 }
 
-fn ramp(standing: &Standing, settings: &Settings) -> f64 {
+/// The part that a gateway gets as long as it is new or has been open for a short time.
+pub(super) fn ramp(standing: &Standing, settings: &Settings) -> f64 {
     let ramp = settings.placement.ramp;
     if ramp.is_zero() { 1.0 } else { (standing.age.as_secs_f64() / ramp.as_secs_f64()).clamp(RAMP_FLOOR, 1.0) }
 }
@@ -97,8 +109,6 @@ pub(super) struct Field<'m> {
     spare_logins: f64,
     /// Clients who are on their way to anybody.
     on_the_way: f64,
-    /// Connections of those with room.
-    connections: u64,
 }
 
 impl<'m> Field<'m> {
@@ -114,7 +124,6 @@ impl<'m> Field<'m> {
             // Not `sum`: that of nothing is a negative zero.
             spare_logins: open.iter().fold(0.0, |sum, member| sum + member.spare_logins()),
             on_the_way: members.iter().fold(0.0, |sum, member| sum + member.placed),
-            connections: open.iter().map(|member| member.report.connections).sum(),
             open,
         }
     }
@@ -130,11 +139,7 @@ impl<'m> Field<'m> {
             by_key(all, &mut Random::new(seed, to.unwrap_or_default()))
         };
         let most = drawn.iter().map(|member| member.headroom).fold(0.0, f64::max);
-        let weigh = |member: &&Member<'_>| Alternative {
-            gateway: member.report.gateway.clone(),
-            addresses: member.report.addresses.clone(),
-            weight: (FULL_WEIGHT * member.headroom / most).round().max(1.0) as u32,
-        };
+        let weigh = |member: &&Member<'_>| member.alternative(FULL_WEIGHT * member.headroom / most);
         drawn.iter().map(weigh).collect()
     }
 
@@ -174,19 +179,20 @@ impl<'m> Field<'m> {
     pub(super) fn on_the_way(&self, besides: &Member<'_>) -> f64 {
         (self.on_the_way - besides.placed).max(0.0)
     }
-
-    /// Mean connections of this gateway and of the others with room.
-    pub(super) fn mean_connections(&self, with: &Member<'_>) -> u64 {
-        let (mut count, mut total) = (self.open.len() as u64, self.connections);
-        if with.headroom <= 0.0 {
-            (count, total) = (count + 1, total + with.report.connections);
-        }
-        total / count.max(1)
-    }
 }
 
 impl Member<'_> {
-    fn spare_logins(&self) -> f64 {
+    /// As a place to go to.
+    pub(super) fn alternative(&self, weight: f64) -> Alternative {
+        Alternative {
+            gateway: self.report.gateway.clone(),
+            addresses: self.report.addresses.clone(),
+            weight: weight.round().max(1.0) as u32,
+        }
+    }
+
+    /// Logins per second that it can take on top of what it takes.
+    pub(super) fn spare_logins(&self) -> f64 {
         (self.report.login_limit - self.report.logins).max(0.0)
     }
 }

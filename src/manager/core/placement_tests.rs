@@ -5,13 +5,13 @@ use crate::manager::core::tests::report;
 
 fn standing(accepting: bool, age: u64) -> Standing {
     let age = Duration::from_secs(age);
-    Standing { accepting, age, over: Vec::new(), reason: String::new(), wait: Duration::ZERO }
+    Standing { accepting, age, over: Vec::new(), reason: String::new(), wait: Duration::ZERO, balancing: false }
 }
 
 fn member(report: &Report, accepting: bool, age: u64, placed: f64) -> Member<'_> {
     let standing = standing(accepting, age);
     let headroom = headroom(report, &standing, placed, &Settings::default());
-    Member { report, standing, placed, headroom }
+    Member { report, standing, wish: Wish::None, placed, headroom }
 }
 
 #[test]

@@ -27,13 +27,15 @@ pub struct Standing {
     pub reason: String,
     /// Over which time those who are refused spread their return.
     pub wait: Duration,
+    /// The fleet is being balanced: a decision about all, which comes back by way of each.
+    pub balancing: bool,
 }
 
 impl Standing {
     /// Of a gateway that was never told anything: it has been open since it started.
     fn fresh(report: &Report) -> Self {
-        let reason = "open: new".to_owned();
-        Self { accepting: true, age: report.uptime, over: Vec::new(), reason, wait: Duration::ZERO }
+        let (reason, wait) = ("open: new".to_owned(), Duration::ZERO);
+        Self { accepting: true, age: report.uptime, over: Vec::new(), reason, wait, balancing: false }
     }
 
     /// What a report that is so old says of the gateway's standing.

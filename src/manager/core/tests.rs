@@ -154,7 +154,7 @@ fn a_drained_gateway_moves_its_clients_if_there_is_somewhere_to_go() {
     let decisions = core.decide(&orders, at(100), 1);
     let directive = &decisions.gateways["a"];
     assert_eq!((directive.accept, names(&decisions.open)), (false, vec!["b"]));
-    assert_eq!(directive.moves, Some(Moves { per_second: 50.0, down_to: 0 }));
+    assert_eq!(directive.moves, Some(Moves { per_second: 50.0, down_to: 0, to: Vec::new() }));
     let mut alone = fleet([report("a")]);
     let directive = alone.decide(&orders, at(100), 1).gateways.remove("a").unwrap();
     assert_eq!((directive.moves, directive.accept), (None, false));
@@ -166,19 +166,6 @@ fn a_drain_ends_with_the_run_that_it_was_meant_for() {
     let orders = Orders { drains: vec![drain], ..Orders::default() };
     let mut core = fleet([report("a"), report("b")]);
     assert!(core.decide(&orders, at(100), 1).gateways["a"].accept);
-}
-
-#[test]
-fn a_gateway_with_far_more_than_the_others_gives_some_away_if_that_is_wanted() {
-    let mut settings = Settings::default();
-    settings.placement.rebalance_above = 1.25;
-    let mut core = Core::new(settings);
-    for (name, connections) in [("a", 600), ("b", 100), ("c", 200)] {
-        core.hear(Report { connections, ..report(name) }, at(0));
-    }
-    let decisions = decide(&mut core, 100);
-    assert_eq!(decisions.gateways["a"].moves, Some(Moves { per_second: 3.0, down_to: 300 }));
-    assert_eq!(decisions.gateways["c"].moves, None);
 }
 
 #[test]
@@ -207,6 +194,7 @@ fn any_report() -> impl Strategy<Value = Report> {
             over: vec![(MarkKind::Cpu, Duration::from_secs(over))],
             reason: String::new(),
             wait: Duration::from_secs(over),
+            balancing: over % 2 == 0,
         });
         report
     })
@@ -228,7 +216,15 @@ proptest! {
             prop_assert!(directive.alternatives.iter().all(|other| other.gateway != *name));
             prop_assert!(!directive.standing.reason.is_empty() || core.seats[name].report.standing.is_some());
             prop_assert!(directive.standing.wait <= Duration::from_secs(300));
-            prop_assert!(directive.moves.is_none() || !directive.alternatives.is_empty());
+            for other in directive.moves.iter().flat_map(|moves| &moves.to) {
+                prop_assert!(decisions.gateways[&other.gateway].standing.accepting && other.gateway != *name);
+                prop_assert!(decisions.gateways[&other.gateway].moves.is_none(), "{} gives too", other.gateway);
+                prop_assert!((1..=1000).contains(&other.weight));
+            }
+            if let Some(moves) = &directive.moves {
+                prop_assert!(moves.per_second.is_finite() && moves.per_second > 0.0);
+                prop_assert!(!moves.to.is_empty() && moves.down_to < directive.connections.0);
+            }
         }
         let again = |seed| core.clone().decide(&Orders::default(), at(100), seed);
         prop_assert_eq!(again(seed), again(seed));

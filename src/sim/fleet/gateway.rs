@@ -9,13 +9,17 @@ use super::{clients::Stage, scenario::Scenario};
 use crate::{
     admission::{Cut, Level, Value, level::GRAIN_BITS},
     clock::Timestamp,
-    gateway::fleet::{
-        Lately,
-        rules::{self, Turns},
+    gateway::{
+        fleet::{
+            Lately,
+            mover::{Mover, Wanted},
+            rules::{self, Turns},
+        },
+        roster::SHARDS,
     },
     id::Incarnation,
     layer::{limit::WAIT_FOR_A_PLACE, rate::TokenBucket},
-    manager::core::{Directive, GateReport, Report, Standing, report},
+    manager::core::{Alternative, Directive, GateReport, Moves, Report, Standing, report},
     ticket::{Class, Coming},
 };
 
@@ -41,6 +45,7 @@ struct InForce {
     standing: Standing,
     spare_logins: f64,
     login_cut: Cut,
+    moves: Option<(Wanted, Pool)>,
 }
 
 /// Gateways that clients may go to instead, each with its weight.
@@ -82,6 +87,8 @@ pub(super) struct Gateway {
     told: VecDeque<Pool>,
     sent: Lately,
     arrived: Lately,
+    /// Clients have no names here, and who was told to move is gone at once.
+    mover: Mover<()>,
     /// Logins by user level since the last report.
     offered: Vec<u32>,
     admitted: u32,
@@ -110,6 +117,7 @@ impl Gateway {
             told: VecDeque::new(),
             sent: Lately::default(),
             arrived: Lately::default(),
+            mover: Mover::default(),
             offered: Vec::new(),
             admitted: 0,
             reported: now,
@@ -134,7 +142,7 @@ impl Gateway {
         self.turns = Turns::default();
         self.in_force = None;
         self.told.clear();
-        (self.sent, self.arrived) = (Lately::default(), Lately::default());
+        (self.sent, self.arrived, self.mover) = (Lately::default(), Lately::default(), Mover::default());
         self.offered = vec![0; usize::from(crate::admission::level::USER_LEVELS)];
         self.admitted = 0;
         self.reported = now;
@@ -216,11 +224,35 @@ impl Gateway {
     /// likely to go there.
     pub(super) fn destination(&mut self, fleet: &[String], now: Timestamp, random: &mut Rng) -> Option<u16> {
         let drawn = draw(self.told.back()?, random);
+        self.count_sent(&drawn, fleet, now);
+        one_of(&drawn, random)
+    }
+
+    fn count_sent(&mut self, drawn: &Pool, fleet: &[String], now: Timestamp) {
         let total: f64 = drawn.iter().map(|&(_, weight)| f64::from(weight)).sum();
-        for &(to, weight) in &drawn {
+        for &(to, weight) in drawn {
             self.sent.add(&fleet[usize::from(to)], f64::from(weight) / total, now);
         }
-        one_of(&drawn, random)
+    }
+
+    /// Clients that are told to move in this tick, each with where it goes. They are gone from here.
+    pub(super) fn give_away(&mut self, fleet: &[String], now: Timestamp, random: &mut Rng) -> Vec<u16> {
+        let moves = self.in_force(now).and_then(|in_force| in_force.moves.clone());
+        let Some((wanted, pool)) = moves.filter(|_| self.life == Life::Up) else {
+            self.mover.rest(now, |()| false);
+            return Vec::new();
+        };
+        let connected = usize::try_from(self.connected).unwrap_or(usize::MAX);
+        let shard = |_, members: &mut Vec<()>| members.resize(members.len() + connected.div_ceil(SHARDS), ());
+        let told = self.mover.tell(wanted, connected, now, |()| true, shard);
+        let mut to = Vec::with_capacity(told.len());
+        for () in told {
+            let drawn = draw(&pool, random);
+            self.count_sent(&drawn, fleet, now);
+            to.extend(one_of(&drawn, random));
+        }
+        self.connected -= to.len() as u64;
+        to
     }
 
     /// Where a client goes that has lost this gateway: by what it was told at its last heartbeat.
@@ -238,7 +270,14 @@ impl Gateway {
     }
 
     /// Takes in what a manager decided about it.
-    pub(super) fn obey(&mut self, directive: &Directive, pool: Pool, login_cut: Cut, ttl: Duration, now: Timestamp) {
+    pub(super) fn obey(
+        &mut self,
+        directive: &Directive,
+        pool_of: impl Fn(&[Alternative]) -> Pool,
+        login_cut: Cut,
+        ttl: Duration,
+        now: Timestamp,
+    ) {
         if directive.incarnation != self.incarnation {
             return;
         }
@@ -249,7 +288,12 @@ impl Gateway {
             standing: directive.standing.clone(),
             spare_logins: directive.spare_logins,
             login_cut,
+            moves: directive.moves.as_ref().map(|moves| {
+                let Moves { per_second, down_to, to } = moves;
+                (Wanted { per_second: *per_second, down_to: *down_to }, pool_of(to))
+            }),
         });
+        let pool = pool_of(&directive.alternatives);
         if let Some(last) = self.told.back_mut() {
             *last = pool;
         } else {

@@ -33,6 +33,7 @@ pub(super) struct Ledger {
     /// When gateways were lost first, since the warm-up.
     lost_at: Option<Duration>,
     survivors_deviation: Option<f64>,
+    given_away: u64,
     /// In the present second.
     welcomed: u64,
     tried: u64,
@@ -61,6 +62,11 @@ impl Ledger {
         self.recovery.moved += clients;
     }
 
+    /// Clients were told to move for the sake of balance.
+    pub(super) const fn give_away(&mut self, clients: u64) {
+        self.given_away += clients;
+    }
+
     pub(super) fn welcome(&mut self, gateway: usize, came_from_elsewhere: bool) {
         self.welcomed += 1;
         self.logins.welcomed += 1;
@@ -79,6 +85,7 @@ impl Ledger {
     pub(super) fn begin(&mut self) {
         let Logins { limit_per_s, ceiling_per_s, .. } = self.logins;
         self.logins = Logins { limit_per_s, ceiling_per_s, ..Logins::default() };
+        self.given_away = 0;
     }
 
     /// A tick has passed; `away` of the lost clients are not back.
@@ -171,6 +178,7 @@ impl Ledger {
                 mean: mean(up().map(|gateway| gateway.connected as f64)),
                 most: up().map(|gateway| gateway.connected).max().unwrap_or(0),
                 least: up().map(|gateway| gateway.connected).min().unwrap_or(0),
+                moved: self.given_away,
                 largest_deviation: deviation(up()),
                 survivors_deviation: self.survivors_deviation.unwrap_or_else(|| deviation(first.into_iter())),
             },

@@ -4,16 +4,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{
-    gateway::{Gateway, Pool},
-    ledger::ROUNDS,
-    report::Measured,
-};
+use super::{gateway::Gateway, ledger::ROUNDS, report::Measured};
 use crate::{
     admission::Cut,
     clock::{Clock, Timestamp},
     manager::{
-        core::{Core, Decisions, Orders, Report},
+        core::{Alternative, Core, Decisions, Orders, Report},
         settings::Settings,
     },
 };
@@ -49,8 +45,7 @@ pub(super) struct Managers {
 }
 
 impl Managers {
-    pub(super) fn new(count: usize, seed: u64, clock: Clock) -> Self {
-        let settings = Settings::default();
+    pub(super) fn new(count: usize, settings: Settings, seed: u64, clock: Clock) -> Self {
         let managers = (0..count).map(|_| Manager { core: Core::new(settings) }).collect();
         let (board, durations) = (BTreeMap::new(), Durations::default());
         Self { managers, away: false, settings, board, seed, clock, durations }
@@ -152,9 +147,8 @@ fn tell(
     for (name, directive) in &decisions.gateways {
         let Some(gateway) = index_of.get(name).map(|index| &mut gateways[usize::from(*index)]) else { continue };
         if gateway.attached == Some(manager) && gateway.reports() {
-            let known = directive.alternatives.iter();
-            let pool: Pool = known.filter_map(|one| Some((*index_of.get(&one.gateway)?, one.weight))).collect();
-            gateway.obey(directive, pool, cut, ttl, now);
+            let known = |one: &Alternative| Some((*index_of.get(&one.gateway)?, one.weight));
+            gateway.obey(directive, |list| list.iter().filter_map(known).collect(), cut, ttl, now);
         }
     }
 }

@@ -90,6 +90,8 @@ pub struct Balance {
     pub most: u64,
     /// Of the emptiest.
     pub least: u64,
+    /// Clients that were told to move for the sake of balance, since the first event.
+    pub moved: u64,
     /// How far the farthest is from the mean, as a share of it, in the end.
     pub largest_deviation: f64,
     /// The same among those that were there all the time, at the moment at which all were back.

@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, path::Path, time::Duration};
 
 use crate::{
-    manager::core::MAX_GATEWAYS,
+    manager::{core::MAX_GATEWAYS, settings::Settings},
     policy::{
         Faults, Sources,
         document::parse,
@@ -22,6 +22,7 @@ const TIMES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(360
 const COSTS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(1);
 const SESSIONS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(30 * 24 * 3600);
 const SHARES: RangeInclusive<f64> = 0.0..=1.0;
+const BANDS: RangeInclusive<f64> = 0.0..=100.0;
 const RATES: RangeInclusive<f64> = 0.1..=1e7;
 
 /// A fleet, and what happens to it.
@@ -45,6 +46,8 @@ pub struct Scenario {
     pub session: Duration,
     /// How long a client waits for a gateway that does not answer at all.
     pub connect_timeout: Duration,
+    /// What managers go by.
+    pub settings: Settings,
     /// What the gateways' policy says of connections.
     pub connections: Connections,
     /// CPU time of a login.
@@ -128,7 +131,8 @@ impl Scenario {
 
 /// Every key that a scenario of a fleet may hold, such as `lose.share`.
 pub fn known_keys() -> Vec<String> {
-    let sources = Sources::from_text("every table", "[gateway]\n[[lose]]\n[[managers_away]]\n[[restart]]\n");
+    let sources =
+        Sources::from_text("every table", "[gateway]\n[placement]\n[[lose]]\n[[managers_away]]\n[[restart]]\n");
     let files = parse(&sources).expect("a test reads it");
     let notes = Notes::default();
     scenario(Table::root(&notes, 0, files[0].get_ref()), &notes, "every table");
@@ -164,6 +168,7 @@ fn scenario(mut root: Table<'_>, notes: &Notes, file_name: &str) -> Scenario {
     if let Some(table) = gateway {
         table.finish();
     }
+    let settings = settings(root.table("placement"), notes);
     let losses = root.tables("lose").into_iter().filter_map(|table| loss(table, notes)).collect();
     let absences = root.tables("managers_away").into_iter().filter_map(absence).collect();
     let restarts = root.tables("restart").into_iter().filter_map(|table| restart(table, notes)).collect();
@@ -179,6 +184,7 @@ fn scenario(mut root: Table<'_>, notes: &Notes, file_name: &str) -> Scenario {
         warmup: check.duration(&warmup, TIMES, Duration::from_secs(40)),
         session: check.duration(&session, SESSIONS, Duration::from_secs(3600)),
         connect_timeout: check.duration(&connect_timeout, TIMES, Duration::from_secs(10)),
+        settings,
         connections,
         login_cpu: check.duration(&login_cpu, COSTS, Duration::from_micros(40)),
         cores: check.ranged(&cores, 0.1..=1024.0, 4.0, f64::to_string),
@@ -188,6 +194,20 @@ fn scenario(mut root: Table<'_>, notes: &Notes, file_name: &str) -> Scenario {
         absences,
         restarts,
     })
+}
+
+/// What of the managers' configuration matters here, with its own defaults.
+fn settings(table: Option<Table<'_>>, notes: &Notes) -> Settings {
+    let mut settings = Settings::default();
+    let Some(mut table) = table else { return settings };
+    let (above, share) = (table.number("rebalance_above"), table.number("rebalance_share"));
+    table.finish();
+    let placement = &mut settings.placement;
+    checked(notes, |check| {
+        placement.rebalance_above = check.ranged(&above, BANDS, placement.rebalance_above, f64::to_string);
+        placement.rebalance_share = check.ranged(&share, SHARES, placement.rebalance_share, f64::to_string);
+    });
+    settings
 }
 
 /// What of the policy matters here, with the policy's own defaults.

@@ -48,6 +48,9 @@ pub(in crate::sim) fn rows(report: &Report) -> Vec<(String, String, String)> {
     if recovery.moved > 0 {
         row("clients told to move", count(recovery.moved), String::new());
     }
+    if balance.moved > 0 {
+        row("told to move for balance", count(balance.moved), String::new());
+    }
     let limit = format!(
         "limit {}/s, with the burst {} in a second",
         grouped(logins.limit_per_s),

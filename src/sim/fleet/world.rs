@@ -19,7 +19,7 @@ use super::{
 use crate::{
     client::backoff::hinted,
     clock::{Clock, Timestamp},
-    gateway::fleet::rules::MOVE_PART,
+    gateway::fleet::{mover::WITHIN, rules::MOVE_PART},
     layer::limit::WAIT_FOR_A_PLACE,
     manager::core::GateReport,
 };
@@ -91,7 +91,7 @@ impl<'s> World<'s> {
             living: (0..).take(names.len()).collect(),
             names,
             services: vec![service("main", scenario.levels, scenario.overloaded)],
-            managers: Managers::new(scenario.managers, seed, clock.clone()),
+            managers: Managers::new(scenario.managers, scenario.settings, seed, clock.clone()),
             waiting: Waiting::default(),
             ledger: Ledger::new(scenario),
             random: Rng::with_seed(seed),
@@ -107,6 +107,7 @@ impl<'s> World<'s> {
         }
         self.agenda(tick, now);
         self.come_and_go(tick);
+        self.give_away(tick, now);
         self.logins(tick, now);
         if !self.managers.away {
             self.fleet(tick, now);
@@ -238,6 +239,19 @@ impl<'s> World<'s> {
             for _ in 0..leave {
                 let (to, wait) = (self.anyone(), TICK.mul_f64(1.0 + 9.0 * self.random.f64()));
                 self.waiting.add(to, Stage { tried: LISTED, ..Stage::new(Reason::New, false) }, at(tick) + wait);
+            }
+        }
+    }
+
+    /// Clients that managers want elsewhere.
+    fn give_away(&mut self, tick: u64, now: Timestamp) {
+        for index in 0..self.gateways.len() {
+            let told = self.gateways[index].give_away(&self.names, now, &mut self.random);
+            self.ledger.give_away(told.len() as u64);
+            self.ledger.log_out(told.len() as u64);
+            for to in told {
+                let stage = Stage { tried: 1, ..Stage::new(Reason::Redirected, false) };
+                self.waiting.add(to, stage, at(tick) + WITHIN.mul_f64(self.random.f64()));
             }
         }
     }

@@ -1,0 +1,210 @@
+//! Balance: who gives clients away, how fast, and to whom.
+//!
+//! Clients stay where they are for as long as they like it there, so the gateway that was restarted last stays empty and
+//! one that was alone for a while stays full. Here those above the mean give down to it, and those below take up to it.
+//!
+//! **Signal.** The connections of each open gateway against the mean of all. One that a mark has closed is counted, and gives,
+//! as long as it is above the mean. One that is drained or shuts down is left out: its clients go as fast as that wants it.
+//!
+//! **Begins** when anybody is farther from the mean than the band and than chance. An empty gateway among others that are
+//! all a little above the mean counts like a full one among others that are a little below. **Ends** when everybody is
+//! [`BALANCED`], far inside the band: so it does not begin again at once, whatever the last few clients do. That it has
+//! begun comes back with the reports ([`super::Standing::balancing`]), and no manager has to remember it.
+//!
+//! **How fast** is up to those who take: what each lacks, less those who are on their way, over a time that is longer than it
+//! takes for a move to show in the reports; and of the logins that it can take on top of what it takes, at most half. What
+//! all of them take is shared by those who give, as what each has too much; and none gives more than its share per second.
+//! So nobody becomes full by clients that several gateways sent to the same empty one, and nothing has to be taken back.
+//!
+//! **To whom.** Each who takes gets as much of it as it takes. A gateway in its ramp takes up to the ramp's part of the mean.
+
+use std::time::Duration;
+
+use super::{
+    placement::{Alternative, FULL_WEIGHT, Member, ramp, room},
+    random::Random,
+    standing::Wish,
+};
+use crate::manager::settings::Settings;
+
+/// Destinations in one directive; of more, some are drawn.
+pub const MAX_DESTINATIONS: usize = 16;
+
+/// Below so many connections nobody is worth the logins that it takes to move some away.
+const WORTH_MOVING: f64 = 100.0;
+/// How far from the mean everybody may be in the end: half of the narrowest band, and a client or two by which small counts
+/// cannot be the same.
+const BALANCED: f64 = 0.025;
+const BALANCED_CLIENTS: f64 = 2.0;
+/// In how many report intervals, and a second in which clients move, a taker gets what it lacks. A move shows after about two:
+/// corrected in much less, everybody would be told again to go where others go already.
+const CORRECTED_IN_INTERVALS: u32 = 5;
+const CLIENTS_MOVE_WITHIN: Duration = Duration::from_secs(1);
+/// Of the logins that a taker can take on top of what it takes, the part that moves may use. What moves is a part of what it
+/// takes already: with all of it the one would chase the other.
+const PART_OF_SPARE_LOGINS: f64 = 0.5;
+
+/// Connections that are to move away.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moves {
+    /// Clients told per second.
+    pub per_second: f64,
+    /// No more once so many are left, without those who were told.
+    pub down_to: u64,
+    /// Where they go; empty for the alternatives.
+    pub to: Vec<Alternative>,
+}
+
+/// Somebody below the mean.
+#[derive(Debug)]
+struct Taker<'m> {
+    member: &'m Member<'m>,
+    /// Clients that it still lacks, as far as its ramp is.
+    lacks: f64,
+    /// Clients that it takes per second.
+    takes: f64,
+}
+
+/// What is the same for everybody.
+#[derive(Debug)]
+pub(super) struct Balance<'m> {
+    /// Clients are being moved.
+    pub(super) is_sought: bool,
+    mean: f64,
+    /// What all have above the mean.
+    surplus: f64,
+    takers: Vec<Taker<'m>>,
+    /// What they take per second, up to each of them and with it.
+    ends: Vec<f64>,
+    /// Of its connections, what a gateway gives per second at most.
+    share: f64,
+    interval: Duration,
+}
+
+impl<'m> Balance<'m> {
+    /// Looks at everybody. While `frozen`, what a manager sees is no fleet to be balanced.
+    pub(super) fn new(members: &'m [Member<'m>], settings: &Settings, frozen: bool) -> Self {
+        let was_sought = members.iter().any(|member| member.standing.balancing);
+        let mean = mean(members);
+        let is_sought = if frozen { was_sought } else { is_sought(members, mean, was_sought, settings) };
+        let within = (settings.interval * CORRECTED_IN_INTERVALS + CLIENTS_MOVE_WITHIN).as_secs_f64();
+        let taker = |member: &'m Member<'m>| {
+            let part = mean * ramp(&member.standing, settings) - connections(member) - member.placed;
+            let lacks = part.min(room(member.report, member.placed, settings));
+            let takes = (lacks / within).min(member.spare_logins() * PART_OF_SPARE_LOGINS);
+            (takes > 0.0).then_some(Taker { member, lacks, takes })
+        };
+        let is_at_work = is_sought && !frozen;
+        let takers: Vec<_> = members.iter().filter(|one| is_at_work && one.is_open()).filter_map(taker).collect();
+        let sum = |sum: &mut f64, taker: &Taker<'_>| {
+            *sum += taker.takes;
+            Some(*sum)
+        };
+        Self {
+            is_sought,
+            mean,
+            surplus: members.iter().map(|member| surplus(member, mean)).sum(),
+            ends: takers.iter().scan(0.0, sum).collect(),
+            takers,
+            share: settings.placement.rebalance_share,
+            interval: settings.interval,
+        }
+    }
+
+    /// What this gateway gives away, and to whom.
+    pub(super) fn moves(&self, member: &Member<'_>, seed: u64) -> Option<Moves> {
+        let own = surplus(member, self.mean);
+        let all = self.ends.last().copied().filter(|_| own > 0.0)?;
+        let (to, lacking) = self.destinations(&member.report.gateway, seed);
+        let most = (connections(member) * self.share).min(lacking / self.interval.as_secs_f64());
+        let per_second = most.min(all * own / self.surplus);
+        (per_second > 0.0).then_some(Moves { per_second, down_to: self.mean as u64, to })
+    }
+
+    /// Those who take, as likely as they take, and what these lack together.
+    fn destinations(&self, giver: &str, seed: u64) -> (Vec<Alternative>, f64) {
+        let weights: Vec<(&Taker<'_>, f64)> = if self.takers.len() <= MAX_DESTINATIONS {
+            self.takers.iter().map(|taker| (taker, taker.takes)).collect()
+        } else {
+            self.draw(&mut Random::new(seed, giver))
+        };
+        let most = weights.iter().map(|(_, weight)| *weight).fold(0.0, f64::max);
+        let weigh = |(taker, weight): &(&Taker<'_>, f64)| taker.member.alternative(FULL_WEIGHT * weight / most);
+        (weights.iter().map(weigh).collect(), weights.iter().map(|(taker, _)| taker.lacks).sum())
+    }
+
+    /// So many draws; who is drawn twice counts twice. So each is as likely as it takes, and no more likely for being weighed again.
+    fn draw(&self, random: &mut Random) -> Vec<(&Taker<'m>, f64)> {
+        let mut drawn: Vec<(usize, f64)> = Vec::with_capacity(MAX_DESTINATIONS);
+        for _ in 0..MAX_DESTINATIONS {
+            let at = random.unit() * self.ends.last().copied().unwrap_or(0.0);
+            let index = self.ends.partition_point(|end| *end <= at).min(self.takers.len() - 1);
+            match drawn.iter_mut().find(|(known, _)| *known == index) {
+                Some((_, times)) => *times += 1.0,
+                None => drawn.push((index, 1.0)),
+            }
+        }
+        drawn.into_iter().map(|(index, times)| (&self.takers[index], times)).collect()
+    }
+}
+
+/// Mean connections of all who are open, and of those who are closed with more than that.
+fn mean(members: &[Member<'_>]) -> f64 {
+    let (mut count, mut total) = (0.0, 0.0);
+    for member in members.iter().filter(|member| member.is_open()) {
+        (count, total) = (count + 1.0, total + connections(member));
+    }
+    let mut closed: Vec<_> = members.iter().filter(|one| one.gives() && !one.is_open()).map(connections).collect();
+    closed.sort_by(|a, b| b.total_cmp(a));
+    for connections in closed {
+        if connections * count > total {
+            (count, total) = (count + 1.0, total + connections);
+        }
+    }
+    if count > 0.0 { total / count } else { 0.0 }
+}
+
+/// Whether clients are to be moved.
+fn is_sought(members: &[Member<'_>], mean: f64, was_sought: bool, settings: &Settings) -> bool {
+    let above = settings.placement.rebalance_above;
+    if above <= 0.0 {
+        return false;
+    }
+    let off = |member: &Member<'_>| {
+        // Whoever has no room lacks nothing.
+        let lacks = || (mean - connections(member)).min(room(member.report, 0.0, settings));
+        surplus(member, mean).max(if member.is_open() { lacks() } else { 0.0 })
+    };
+    let farthest = members.iter().map(off).fold(0.0, f64::max);
+    if was_sought {
+        return farthest > (mean * BALANCED).max(BALANCED_CLIENTS);
+    }
+    let fullest = members.iter().filter(|member| member.gives()).map(connections).fold(0.0, f64::max);
+    // Chance alone spreads clients by the root of their number: what is moved against it comes back soon.
+    fullest >= WORTH_MOVING && farthest > (mean * (above - 1.0)).max(mean.sqrt())
+}
+
+/// What a gateway that may give has above the mean.
+fn surplus(member: &Member<'_>, mean: f64) -> f64 {
+    if member.gives() { (connections(member) - mean).max(0.0) } else { 0.0 }
+}
+
+fn connections(member: &Member<'_>) -> f64 {
+    member.report.connections as f64
+}
+
+impl Member<'_> {
+    /// Whether clients may be sent here.
+    fn is_open(&self) -> bool {
+        self.standing.accepting && self.gives() && !self.report.addresses.is_empty()
+    }
+
+    /// Whether nothing else than balance is wanted of it.
+    fn gives(&self) -> bool {
+        self.wish == Wish::None
+    }
+}
+
+#[cfg(test)]
+#[path = "balance_tests.rs"]
+mod tests;
