@@ -68,6 +68,7 @@ type Seen = (u32, u32);
 struct Gateway {
     name: String,
     roster: Vec<Vec<u32>>,
+    connections: usize,
     mover: Mover<Seen>,
     directive: Option<(Directive, Timestamp)>,
     sent: Lately,
@@ -76,12 +77,6 @@ struct Gateway {
     /// Clients told, and clients logged in, in each second.
     told: Vec<u64>,
     took: Vec<u64>,
-}
-
-impl Gateway {
-    fn connections(&self) -> usize {
-        self.roster.iter().map(Vec::len).sum()
-    }
 }
 
 /// Somebody who was told to move.
@@ -115,6 +110,7 @@ impl Fleet {
         let gateway = |number| Gateway {
             name: format!("g{number:04}"),
             roster: vec![Vec::new(); SHARDS],
+            connections: 0,
             mover: Mover::default(),
             directive: None,
             sent: Lately::default(),
@@ -129,6 +125,7 @@ impl Fleet {
             for _ in 0..connections {
                 let client = clients.len();
                 gateways[number].roster[client % SHARDS].push(client as u32);
+                gateways[number].connections += 1;
                 clients.push((number, 0));
             }
         }
@@ -185,6 +182,8 @@ impl Fleet {
         let roster = &mut self.gateways[from].roster[shard];
         let place = roster.iter().position(|one| *one == client).unwrap();
         roster.swap_remove(place);
+        self.gateways[from].connections -= 1;
+        self.gateways[to].connections += 1;
         self.gateways[to].roster[shard].push(client);
         self.clients[client as usize] = (to, connection + 1);
         self.gateways[to].logins += 1.0;
@@ -227,7 +226,7 @@ impl Fleet {
             incarnation: Incarnation(1),
             addresses: vec![gateway.name.clone()],
             uptime: self.setup.uptime[number] + TICK * self.tick as u32,
-            connections: gateway.connections() as u64,
+            connections: gateway.connections as u64,
             limit: self.setup.max,
             cpu: Some(0.0),
             memory: Some(0.0),
@@ -278,7 +277,7 @@ impl Fleet {
     fn tell(&mut self) {
         let now = self.now();
         for (number, gateway) in self.gateways.iter_mut().enumerate() {
-            let (clients, connections) = (&self.clients, gateway.connections());
+            let (clients, connections) = (&self.clients, gateway.connections);
             let is_here = |(client, connection): &Seen| clients[*client as usize] == (number, *connection);
             let moves = gateway.directive.as_ref().and_then(|(directive, _)| directive.moves.as_ref());
             let Some(moves) = moves else {
@@ -306,7 +305,7 @@ impl Fleet {
     }
 
     pub(crate) fn connections(&self) -> Vec<usize> {
-        self.gateways.iter().map(Gateway::connections).collect()
+        self.gateways.iter().map(|gateway| gateway.connections).collect()
     }
 
     /// How far the farthest is from the mean, as a share of it.

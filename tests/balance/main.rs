@@ -80,7 +80,8 @@ fn balance(what: &str, setup: Setup, within: u64) -> u64 {
 #[test]
 fn few_clients_are_balanced_as_well_as_many() {
     for (gateways, clients) in [(4, 480), (4, 10_000), (100, 100_000)] {
-        for seed in seed()..seed() + 5 {
+        let seeds = if gateways > 4 { 1 } else { 5 };
+        for seed in seed()..seed() + seeds {
             for (name, connections) in [("full", one_full(gateways, clients)), ("empty", one_empty(gateways, clients))]
             {
                 let setup = Setup { settings: quick(), ..Setup::new(connections, seed) };

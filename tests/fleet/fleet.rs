@@ -25,13 +25,21 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// How long its whole leaving may take.
 const LEAVES_WITHIN: Duration = Duration::from_secs(15);
 
+/// How far anybody may be from the mean of all once clients were moved for the sake of balance.
+pub(crate) const DEVIATION: f64 = 0.05;
+
 /// How one scene's fleet differs from the others'.
 pub(crate) struct Setup {
     /// Lines of the policy's `[connections]`.
     pub(crate) connections: String,
     /// Whether gates never find themselves overloaded: then whatever is refused is the managers' doing.
     pub(crate) patient: bool,
+    /// Lines of the managers' `[placement]`.
+    pub(crate) placement: &'static str,
 }
+
+/// Clients stay where they are until the scene itself moves them.
+pub(crate) const NOT_BALANCED: &str = "ramp = \"0s\"\nrebalance_above = 0";
 
 /// Where a gateway listens.
 pub(crate) struct Place {
@@ -86,7 +94,7 @@ impl Fleet {
                 "[routes]\nredis = \"{url}\"\n[managers]\naddresses = [{addresses}]\nuser_key_file = \"user.key\"\n"
             ),
         );
-        fleet.write_manager("ramp = \"0s\"");
+        fleet.write_manager(setup.placement);
         for &address in &echoes {
             let work = ["echo", "--ledger", &url, "--workers", "8", "--work", "4ms", "--listen", &address.to_string()];
             let instance = fleet.process(&format!("echo-{address}"), &work);
@@ -227,12 +235,35 @@ impl Fleet {
         counts
     }
 
+    /// Waits until nobody is farther from the mean than [`DEVIATION`], and nobody moves any more. Returns how long that took,
+    /// and the connections.
+    pub(crate) async fn until_balanced(&self, clients: usize, within: Duration) -> (Duration, Vec<u64>) {
+        let began = Instant::now();
+        let mut last = Vec::new();
+        while began.elapsed() < within {
+            tokio::time::sleep(INTERVAL / 2).await;
+            let now = self.connections().await;
+            let settled = now == last && now.iter().sum::<u64>() == clients as u64;
+            last = now;
+            if settled && deviation(&last) <= DEVIATION {
+                break;
+            }
+        }
+        (began.elapsed(), last)
+    }
+
     /// Nothing panicked, in any life; all still live, but for the gateway that was left dead.
     pub(crate) fn check(&mut self, dead: Option<usize>) {
         let gateways = self.gateway_processes.iter_mut().enumerate().filter(|(number, _)| Some(*number) != dead);
         gateways.map(|(_, process)| process).for_each(Process::check);
         self.manager_processes.iter_mut().chain(&mut self.instances).for_each(Process::check);
     }
+}
+
+/// How far the farthest is from the mean, as a share of it.
+pub(crate) fn deviation(connections: &[u64]) -> f64 {
+    let mean = connections.iter().sum::<u64>() as f64 / connections.len() as f64;
+    connections.iter().map(|&one| (one as f64 / mean - 1.0).abs()).fold(0.0, f64::max)
 }
 
 /// A gateway's name.

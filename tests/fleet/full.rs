@@ -4,16 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     begin,
-    crowd::{Crowd, Entry, What},
-    fleet::{Fleet, GATEWAYS, INTERVAL, MANAGERS, Setup, name, open, until},
+    crowd::{Crowd, Entry, What, count},
+    fleet::{DEVIATION, Fleet, INTERVAL, MANAGERS, NOT_BALANCED, Setup, deviation, name, open, until},
 };
 
 /// What is measured from outside comes later by the questions and by a busy machine.
 const SLACK: Duration = Duration::from_millis(500);
-/// How far the fullest gateway may be above the mean in the end.
-const DEVIATION: f64 = 0.05;
-/// With fewer clients the balance is not looked at.
-const ENOUGH_TO_BALANCE: usize = 2_000;
 /// How long giving away may take.
 const BALANCES_WITHIN: Duration = Duration::from_secs(120);
 
@@ -22,7 +18,7 @@ async fn a_full_gateway_sends_clients_on_opens_again_and_gives_its_surplus_away(
     let (plan, _alone) = begin("full").await;
     // Closes at 90 % of it, opens below 80 %.
     let max = plan.clients * 5 / 8;
-    let setup = Setup { connections: format!("max = {max}"), patient: true };
+    let setup = Setup { connections: format!("max = {max}"), patient: true, placement: NOT_BALANCED };
     let mut fleet = Fleet::start(&setup).await;
     let mut crowd = Crowd::new();
     let first = [fleet.places[0].clients.to_string()];
@@ -60,10 +56,7 @@ async fn a_full_gateway_sends_clients_on_opens_again_and_gives_its_surplus_away(
     let opened = until("it opens again", async || open(fleet.managers[0]).await.contains(&name(0))).await;
     println!("{} clients left it; open after {opened:?}", leaves.len());
 
-    // Who moves draws where to: of a few hundred clients chance alone leaves more than what is to be seen.
-    if plan.clients >= ENOUGH_TO_BALANCE {
-        rebalance(&mut fleet, &crowd).await;
-    }
+    rebalance(&mut fleet, &crowd).await;
     let log = crowd.end().await;
     let lost = log.iter().filter(|entry| matches!(entry.what, What::Lost { .. } | What::MessageRefused)).count();
     assert_eq!(lost, 0, "nobody lost a connection");
@@ -91,41 +84,21 @@ fn report_refused(log: &[Entry], clients: std::ops::Range<usize>, from: Duration
     assert!(histogram.keys().all(|tries| (1..=2).contains(tries)), "first or second try: {histogram:?}");
 }
 
-/// Starts both managers again with rebalancing, which is off by default, and waits for the balance.
+/// Starts both managers again with rebalancing, and waits for the balance.
 async fn rebalance(fleet: &mut Fleet, crowd: &Crowd) {
     // No more at a time than the others can log in.
     fleet.write_manager("ramp = \"0s\"\nrebalance_above = 1.05\nrebalance_share = 0.1");
     let managers: Vec<_> = (0..MANAGERS).collect();
     managers.iter().for_each(|&manager| fleet.kill_manager(manager));
     fleet.manager_sees_all(&managers).await;
-    let before = fleet.connections().await;
-    let began = tokio::time::Instant::now();
-    let mut last = before.clone();
-    while began.elapsed() < BALANCES_WITHIN {
-        tokio::time::sleep(INTERVAL / 2).await;
-        let now = fleet.connections().await;
-        let settled = now == last && crowd.places().len() == crowd.clients().len();
-        last = now;
-        if settled && deviation(&last).1 <= DEVIATION {
-            break;
-        }
-    }
-    let (below, above) = deviation(&last);
+    let (before, from) = (fleet.connections().await, crowd.now());
+    let mean = before.iter().sum::<u64>() as f64 / before.len() as f64;
+    let surplus: f64 = before.iter().map(|&one| (one as f64 - mean).max(0.0)).sum();
+    let (took, last) = fleet.until_balanced(crowd.clients().len(), BALANCES_WITHIN).await;
+    let moved = count(&crowd.log(), |entry| entry.at >= from && entry.what == What::Moving);
+    let off = deviation(&last) * 100.0;
     println!(
-        "balanced from {before:?} to {last:?} in {:?}: {:.1} % below the mean, {:.1} % above",
-        began.elapsed(),
-        below * 100.0,
-        above * 100.0
+        "balanced from {before:?} to {last:?} in {took:?}: {off:.1} % off; {moved} moved of {surplus:.0} too many"
     );
-    assert!(above <= DEVIATION, "the largest deviation from the mean");
-    // Who moves draws where to; below the mean there is what chance leaves.
-    let mean = last.iter().sum::<u64>() as f64 / GATEWAYS as f64;
-    assert!(below <= DEVIATION + 3.0 / mean.sqrt(), "the largest deviation from the mean");
-}
-
-/// How far the emptiest is below the mean, and the fullest above, as shares of it.
-fn deviation(connections: &[u64]) -> (f64, f64) {
-    let mean = connections.iter().sum::<u64>() as f64 / connections.len() as f64;
-    let (least, most) = (connections.iter().min().unwrap(), connections.iter().max().unwrap());
-    (1.0 - *least as f64 / mean, *most as f64 / mean - 1.0)
+    assert!(deviation(&last) <= DEVIATION, "the largest deviation from the mean: {off:.1} %");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     begin,
     crowd::{Crowd, What, count},
-    fleet::{Fleet, INTERVAL, MANAGERS, Setup},
+    fleet::{Fleet, INTERVAL, MANAGERS, NOT_BALANCED, Setup},
     ledger::{Ending, Ledger},
     traffic::Traffic,
 };
@@ -18,7 +18,7 @@ const NEWCOMERS: usize = 40;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_managers_cost_no_client_its_connection_and_new_ones_see_the_fleet_at_once() {
     let (plan, _alone) = begin("managers").await;
-    let mut fleet = Fleet::start(&Setup { connections: String::new(), patient: true }).await;
+    let mut fleet = Fleet::start(&Setup { connections: String::new(), patient: true, placement: NOT_BALANCED }).await;
     let mut crowd = Crowd::new();
     let addresses = fleet.addresses();
     crowd.join(0..plan.clients, &addresses, plan.starts_per_second()).await;

@@ -6,15 +6,20 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     begin,
     crowd::{Crowd, What, count, logins},
-    fleet::{Fleet, GATEWAYS, Setup},
+    fleet::{DEVIATION, Fleet, GATEWAYS, Setup, deviation},
     ledger::{Ending, Ledger},
     traffic::{Traffic, latencies, quantile},
 };
 
+/// How long it may take until the gateway that was restarted last has its part of the clients.
+const BALANCES_WITHIN: Duration = Duration::from_secs(60);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarting_all_gateways_loses_no_message_and_leaves_nobody_without_a_place() {
     let (plan, _alone) = begin("rolling").await;
-    let mut fleet = Fleet::start(&Setup { connections: String::new(), patient: false }).await;
+    // Faster than by default, so that the end is soon.
+    let placement = "ramp = \"0s\"\nrebalance_share = 0.1";
+    let mut fleet = Fleet::start(&Setup { connections: String::new(), patient: false, placement }).await;
     let mut crowd = Crowd::new();
     crowd.join(0..plan.clients, &fleet.addresses(), plan.starts_per_second()).await;
     crowd.until_connected().await;
@@ -35,6 +40,10 @@ async fn restarting_all_gateways_loses_no_message_and_leaves_nobody_without_a_pl
         ended - began,
         fleet.connections().await
     );
+    let (balanced, connections) = fleet.until_balanced(plan.clients, BALANCES_WITHIN).await;
+    let off = deviation(&connections) * 100.0;
+    println!("balanced {balanced:?} later: {connections:?}, {off:.1} % off");
+    assert!(deviation(&connections) <= DEVIATION, "the largest deviation from the mean: {off:.1} %");
     let sent = traffic.end().await;
     let log = crowd.end().await;
 

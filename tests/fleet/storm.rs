@@ -12,7 +12,7 @@ use super::{
     Plan, begin,
     crowd::{Crowd, What, count, logins, peak_logins},
     curve::{Curve, USEFUL},
-    fleet::{Fleet, GATEWAYS, Setup, name},
+    fleet::{Fleet, GATEWAYS, NOT_BALANCED, Setup, name},
     ledger::Ledger,
     traffic::{Sent, Traffic, latencies, quantile},
 };
@@ -37,7 +37,7 @@ async fn clients_of_a_killed_gateway_come_back_spread_and_the_others_notice_litt
     let rate = login_rate(&plan);
     let heartbeat = if plan.clients > 1000 { 10 } else { 2 };
     let limits = format!("login_rate = \"{rate}/s\"\nlogin_burst = {rate}\nheartbeat = \"{heartbeat}s\"");
-    let mut fleet = Fleet::start(&Setup { connections: limits, patient: false }).await;
+    let mut fleet = Fleet::start(&Setup { connections: limits, patient: false, placement: NOT_BALANCED }).await;
     let victim = fastrand::Rng::with_seed(plan.seed).usize(..GATEWAYS);
     let mut crowd = Crowd::new();
     crowd.join(0..plan.clients, &fleet.addresses(), (GATEWAYS * rate) as f64 * 0.8).await;

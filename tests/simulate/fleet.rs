@@ -91,6 +91,20 @@ fn a_restart_of_all_moves_everybody_and_refuses_nobody_for_good() {
 }
 
 #[test]
+fn gateways_that_come_back_empty_are_filled_with_one_move_for_each_client() {
+    let run = |above: &str| {
+        let placement = format!("[placement]\nrebalance_above = {above}\nrebalance_share = 0.01\n");
+        let loss = "[[lose]]\nat = \"5s\"\nshare = 0.1\nback_after = \"20s\"\n";
+        simulated(&small(&format!("duration = \"150s\"\n{ROOM}{placement}{loss}")), 1).balance
+    };
+    let (with, without) = (run("1.25"), run("0"));
+    assert!(with.largest_deviation <= 0.05, "{with:?}");
+    // Two of twenty, of 2,000 each.
+    assert!((3_500..=4_800).contains(&with.moved), "{with:?}");
+    assert!(without.largest_deviation > 0.5 && without.moved == 0, "{without:?}");
+}
+
+#[test]
 fn where_all_gateways_are_full_the_most_important_are_let_in_slowly() {
     let text =
         "duration = \"60s\"\n[gateway]\nmax = 2_100\nlogin_rate = \"100/s\"\n[[lose]]\nat = \"5s\"\nshare = 0.5\n";

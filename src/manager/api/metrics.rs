@@ -24,6 +24,7 @@ fn describe() {
     describe_gauge!("dagor_manager_capacity_per_second", "Cost per second that a service completes for all");
     describe_gauge!("dagor_manager_caps", "Operators' caps in force");
     describe_gauge!("dagor_manager_frozen", "1 while nothing changes because half of the fleet is out of sight");
+    describe_gauge!("dagor_manager_balancing", "1 while clients are moved for the sake of balance");
     describe_counter!("dagor_manager_board_failures_total", "Looks at the shared board that failed");
 }
 
@@ -61,5 +62,6 @@ fn record(round: &Round, attached: usize) {
     }
     gauge!("dagor_manager_caps").set(round.orders.caps.len() as f64);
     gauge!("dagor_manager_frozen").set(f64::from(u8::from(decisions.frozen.is_some())));
+    gauge!("dagor_manager_balancing").set(f64::from(u8::from(decisions.is_balancing())));
     counter!("dagor_manager_board_failures_total").absolute(round.board_failures);
 }

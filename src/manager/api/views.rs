@@ -49,6 +49,8 @@ pub(super) struct Fleet {
     /// While every gateway is closed: which logins pass.
     logins: Option<Logins>,
     caps: Vec<Cap>,
+    /// Clients are moved for the sake of balance.
+    balancing: bool,
     /// Why nothing changes at present.
     frozen: Option<String>,
     /// Why the board that managers share cannot be read.
@@ -131,6 +133,7 @@ impl Fleet {
                     left_seconds: cap.left.as_secs_f64(),
                 })
                 .collect(),
+            balancing: decisions.is_balancing(),
             frozen: decisions.frozen.clone(),
             board_failure: round.board.clone(),
         }

@@ -117,6 +117,13 @@ pub struct Decisions {
     pub known: usize,
 }
 
+impl Decisions {
+    /// Whether clients are moved for the sake of balance.
+    pub fn is_balancing(&self) -> bool {
+        self.gateways.values().any(|directive| directive.standing.balancing)
+    }
+}
+
 impl Core {
     /// With no gateway known.
     pub fn new(settings: Settings) -> Self {
