@@ -299,6 +299,11 @@ impl Fleet {
         }
     }
 
+    /// All managers start anew, and know of nobody until they report.
+    pub(crate) fn restart_managers(&mut self) {
+        self.managers.iter_mut().for_each(|manager| *manager = Core::new(self.setup.settings));
+    }
+
     /// Whether a fleet's every manager has nothing left to do.
     pub(crate) fn rests(&self) -> bool {
         self.gateways.iter().all(|one| one.directive.as_ref().is_some_and(|(said, _)| !said.standing.balancing))

@@ -50,12 +50,19 @@ fn quick() -> Settings {
 /// Lets a fleet balance. Returns after how many seconds it was within 5 % for good.
 #[track_caller]
 fn balance(what: &str, setup: Setup, within: u64) -> u64 {
+    balance_through(what, setup, within, |_, _| ())
+}
+
+/// The same while something happens at the beginning of each second.
+#[track_caller]
+fn balance_through(what: &str, setup: Setup, within: u64, mut happens: impl FnMut(u64, &mut Fleet)) -> u64 {
     let (before, seed) = (setup.connections.clone(), setup.seed);
     let mean = before.iter().sum::<u64>() as f64 / before.len() as f64;
     let surplus: f64 = before.iter().map(|&one| (one as f64 - mean).max(0.0)).sum();
     let mut fleet = Fleet::new(setup);
     let mut last_outside = 0;
     for second in 1..=within + STAYS {
+        happens(second, &mut fleet);
         fleet.second();
         if fleet.deviation() > DEVIATION {
             last_outside = second;
@@ -95,6 +102,19 @@ fn few_clients_are_balanced_as_well_as_many() {
 fn a_thousand_gateways_are_balanced_as_well_as_few() {
     let setup = |connections| Setup { settings: quick(), managers: 1, ..Setup::new(connections, seed()) };
     balance("1000 gateways, one empty", setup(one_empty(1000, 200_000)), 60);
+    balance("1000 gateways, one full", setup(one_full(1000, 200_000)), 120);
+    let mut random = fastrand::Rng::with_seed(seed());
+    balance("1000 gateways, any", setup((0..1000).map(|_| random.u64(0..400)).collect()), 60);
+}
+
+#[test]
+fn new_managers_go_on_where_the_others_were() {
+    let setup = Setup { settings: quick(), ..Setup::new(one_full(4, 10_000), seed()) };
+    balance_through("4 gateways, managers restarted each 3 s, one full", setup, 60, |second, fleet| {
+        if second.is_multiple_of(3) {
+            fleet.restart_managers();
+        }
+    });
 }
 
 #[test]

@@ -71,7 +71,9 @@ pub(super) struct Balance<'m> {
     /// Clients are being moved.
     pub(super) is_sought: bool,
     mean: f64,
-    /// What all have above the mean.
+    /// Who has no more than this above the mean gives nothing.
+    keeps: f64,
+    /// What all who give have above the mean.
     surplus: f64,
     takers: Vec<Taker<'m>>,
     /// What they take per second, up to each of them and with it.
@@ -100,10 +102,14 @@ impl<'m> Balance<'m> {
             *sum += taker.takes;
             Some(*sum)
         };
+        // Who is near enough to the mean gives only if nobody else does: chance has sent it a client or two more than it lacked.
+        let most = members.iter().map(|member| surplus(member, mean)).fold(0.0, f64::max);
+        let keeps = if most > near(mean) { near(mean) } else { 0.0 };
         Self {
             is_sought,
             mean,
-            surplus: members.iter().map(|member| surplus(member, mean)).sum(),
+            keeps,
+            surplus: members.iter().map(|member| surplus(member, mean)).filter(|one| *one > keeps).sum(),
             ends: takers.iter().scan(0.0, sum).collect(),
             takers,
             share: settings.placement.rebalance_share,
@@ -114,7 +120,7 @@ impl<'m> Balance<'m> {
     /// What this gateway gives away, and to whom.
     pub(super) fn moves(&self, member: &Member<'_>, seed: u64) -> Option<Moves> {
         let own = surplus(member, self.mean);
-        let all = self.ends.last().copied().filter(|_| own > 0.0)?;
+        let all = self.ends.last().copied().filter(|_| own > self.keeps)?;
         let (to, lacking) = self.destinations(&member.report.gateway, seed);
         let most = (connections(member) * self.share).min(lacking / self.interval.as_secs_f64());
         let per_second = most.min(all * own / self.surplus);
@@ -177,11 +183,16 @@ fn is_sought(members: &[Member<'_>], mean: f64, was_sought: bool, settings: &Set
     };
     let farthest = members.iter().map(off).fold(0.0, f64::max);
     if was_sought {
-        return farthest > (mean * BALANCED).max(BALANCED_CLIENTS);
+        return farthest > near(mean);
     }
     let fullest = members.iter().filter(|member| member.gives()).map(connections).fold(0.0, f64::max);
     // Chance alone spreads clients by the root of their number: what is moved against it comes back soon.
     fullest >= WORTH_MOVING && farthest > (mean * (above - 1.0)).max(mean.sqrt())
+}
+
+/// How far from the mean is near enough.
+fn near(mean: f64) -> f64 {
+    (mean * BALANCED).max(BALANCED_CLIENTS)
 }
 
 /// What a gateway that may give has above the mean.

@@ -83,6 +83,13 @@ fn an_empty_gateway_is_filled_by_all_who_are_a_little_above_the_mean() {
 }
 
 #[test]
+fn who_is_near_the_mean_gives_only_where_nobody_has_more() {
+    let givers = |connections: &[u64]| moves(&balancing(fleet(connections))).into_keys().collect::<Vec<_>>();
+    assert_eq!(givers(&[1_300, 1_010, 1_000, 690]), ["g000"]);
+    assert_eq!(givers(&[1_015, 1_010, 1_005, 970]), ["g000", "g001", "g002"]);
+}
+
+#[test]
 fn it_begins_outside_of_the_band_and_ends_far_inside_of_it() {
     let above = |reports: &[Report]| !moves(reports).is_empty();
     assert!(!above(&fleet(&[1240, 920, 920, 920])), "24 % above");
