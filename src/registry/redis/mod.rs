@@ -42,7 +42,7 @@ use super::{
     Answer, CallCount, Held, Home, Login, Registered, Registry, RegistryError, Renewed, Restored, Route, TOMBSTONE,
 };
 use crate::{
-    clock::{Timestamp, unix_millis},
+    clock::{Timestamp, expiry_millis, unix_millis},
     id::{Epoch, Incarnation},
 };
 
@@ -250,7 +250,7 @@ impl Inner {
     ) -> Result<Registered, Fault> {
         let mut script = self.register.key(self.user_key(user));
         script.arg(device).arg(number(asked.0)).arg(number(home.incarnation.0));
-        script.arg(millis(self.settings.keep)).arg(MOST_DEVICES);
+        script.arg(expiry_millis(self.settings.keep)).arg(MOST_DEVICES);
         let mut time = pin!(tokio::time::sleep(self.settings.timeout));
         let mut link = self.link.clone();
         let asked = async { Ok(script.invoke_async::<Vec<Vec<u8>>>(&mut link).await?) };
@@ -279,7 +279,7 @@ impl Inner {
     async fn restore(&self, held: Held<'_>, now: Timestamp) -> Result<Restored, Fault> {
         let mut script = self.restore.key(self.user_key(held.user));
         script.arg(held.device).arg(number(held.epoch.0)).arg(number(held.home.incarnation.0));
-        script.arg(millis(self.settings.keep));
+        script.arg(expiry_millis(self.settings.keep));
         let (written, previous): (u8, Option<Vec<u8>>) = {
             let mut answer = script.invoke_async::<Vec<redis::Value>>(&mut self.link.clone()).await?.into_iter();
             let written = redis::from_redis_value(answer.next().ok_or(Fault::Unexpected)?);
@@ -381,7 +381,7 @@ impl Inner {
     }
 
     async fn renew(&self, home: &Home) -> Result<Renewed, Fault> {
-        let (key, lease) = (self.home_key(home.incarnation), millis(self.settings.lease));
+        let (key, lease) = (self.home_key(home.incarnation), expiry_millis(self.settings.lease));
         let mut link = self.lease_link.clone();
         let mut set = cmd("SET");
         set.arg(&key).arg(home_text(home)).arg("PX").arg(lease);
@@ -436,9 +436,4 @@ impl fmt::Debug for RedisRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisRegistry").field("settings", &self.inner.settings).finish_non_exhaustive()
     }
-}
-
-/// For Redis, which knows nothing shorter.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
