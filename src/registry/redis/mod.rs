@@ -39,7 +39,8 @@ use self::{
 };
 pub use self::{record::hash_tag, settings::RedisSettings};
 use super::{
-    Answer, CallCount, Held, Home, Login, Registered, Registry, RegistryError, Renewed, Restored, Route, TOMBSTONE,
+    Answer, CallCount, Held, Home, Login, Loss, Registered, Registry, RegistryError, Renewed, Restored, Route,
+    TOMBSTONE, Teller,
 };
 use crate::{
     clock::{Timestamp, expiry_millis, unix_millis},
@@ -57,6 +58,11 @@ const LEASE_TIMEOUTS: u32 = 4;
 
 /// How long a home stays in the list of homes after its last renewal. Its lease says whether it lives.
 const LISTED: Duration = Duration::from_secs(3600);
+
+/// How long it is remembered who has told of a loss: longer than the lost one is listed.
+const LOSSES: Duration = LISTED.saturating_mul(2);
+/// In the place of who tells a service of a loss: the service knows. No incarnation.
+const KNOWN: &str = "known";
 
 /// Why Redis did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +120,7 @@ struct Inner {
     register: Script,
     unregister: Script,
     restore: Script,
+    teller: Script,
 }
 
 impl RedisRegistry {
@@ -140,6 +147,7 @@ impl RedisRegistry {
                 register: Script::new(include_str!("register.lua")),
                 unregister: Script::new(include_str!("unregister.lua")),
                 restore: Script::new(include_str!("restore.lua")),
+                teller: Script::new(include_str!("teller.lua")),
                 settings,
             }),
             runtime: Handle::current(),
@@ -230,6 +238,22 @@ impl Registry for RedisRegistry {
             let inner = &self.inner;
             let _place = inner.bounds.admit(Call::Homes, now)?;
             Ok(inner.bounds.answer(Call::Homes, now, inner.all_lost(now)).await?)
+        })
+    }
+
+    fn claim_loss<'a>(&'a self, loss: Loss<'a>, home: &'a Arc<Home>, now: Timestamp) -> Answer<'a, Teller> {
+        Box::pin(async move {
+            let inner = &self.inner;
+            let _place = inner.bounds.admit(Call::Homes, now)?;
+            Ok(inner.bounds.answer(Call::Homes, now, inner.claim_loss(loss, home, now)).await?)
+        })
+    }
+
+    fn settle_loss<'a>(&'a self, loss: Loss<'a>, home: &'a Arc<Home>, now: Timestamp) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let inner = &self.inner;
+            let _place = inner.bounds.admit(Call::Homes, now)?;
+            Ok(inner.bounds.answer(Call::Homes, now, inner.settle_loss(loss, home)).await?)
         })
     }
 
@@ -361,10 +385,34 @@ impl Inner {
         Ok(listed)
     }
 
+    async fn claim_loss(&self, loss: Loss<'_>, home: &Home, now: Timestamp) -> Result<Teller, Fault> {
+        let own = member(home.incarnation);
+        let teller = self.change_teller(loss, "", &own).await?;
+        if teller == own {
+            return Ok(Teller::Own);
+        }
+        let Some(other) = incarnation(&teller) else { return Ok(Teller::Nobody) };
+        if self.home(other, now).await?.is_some() {
+            return Ok(Teller::Other);
+        }
+        Ok(if self.change_teller(loss, &teller, &own).await? == own { Teller::Own } else { Teller::Other })
+    }
+
+    /// If it is another's by now, or the lost one is back, there is nothing to settle.
+    async fn settle_loss(&self, loss: Loss<'_>, home: &Home) -> Result<(), Fault> {
+        self.change_teller(loss, &member(home.incarnation), KNOWN).await.map(drop)
+    }
+
+    async fn change_teller(&self, loss: Loss<'_>, from: &str, to: &str) -> Result<String, Fault> {
+        let mut script = self.teller.key(self.losses_key(loss.lost));
+        script.arg(loss.service).arg(from).arg(to).arg(expiry_millis(LOSSES));
+        Ok(script.invoke_async(&mut self.link.clone()).await?)
+    }
+
     async fn listed(&self) -> Result<Vec<Incarnation>, Fault> {
         let listed: Vec<String> =
             cmd("ZRANGE").arg(self.list_key()).arg(0).arg(-1).query_async(&mut self.link.clone()).await?;
-        Ok(listed.iter().filter_map(|text| u64::from_str_radix(text, 16).ok()).map(Incarnation).collect())
+        Ok(listed.iter().filter_map(|text| incarnation(text)).collect())
     }
 
     async fn renew_in_time(&self, home: &Home, now: Timestamp) -> Result<Renewed, Fault> {
@@ -388,10 +436,11 @@ impl Inner {
         let kept: Option<String> = set.clone().arg("XX").query_async(&mut link).await?;
         if kept.is_none() {
             let () = set.query_async(&mut link).await?;
+            // It may have been lost for a while. If it is lost again, that is another loss.
+            let () = cmd("DEL").arg(self.losses_key(home.incarnation)).query_async(&mut link).await?;
         }
         let now = unix_millis() / 1000;
-        let member = format!("{:016x}", home.incarnation.0);
-        let () = cmd("ZADD").arg(self.list_key()).arg(now).arg(member).query_async(&mut link).await?;
+        let () = cmd("ZADD").arg(self.list_key()).arg(now).arg(member(home.incarnation)).query_async(&mut link).await?;
         let past = now.saturating_sub(LISTED.as_secs());
         let () = cmd("ZREMRANGEBYSCORE").arg(self.list_key()).arg("-inf").arg(past).query_async(&mut link).await?;
         let is_new = self.meets_new_servers(link.servers().await?);
@@ -408,10 +457,9 @@ impl Inner {
 
     async fn release(&self, home: &Home) -> Result<(), Fault> {
         let mut link = self.lease_link.clone();
-        let member = format!("{:016x}", home.incarnation.0);
         let released = async {
             let () = cmd("DEL").arg(self.home_key(home.incarnation)).query_async(&mut link).await?;
-            let () = cmd("ZREM").arg(self.list_key()).arg(member).query_async(&mut link).await?;
+            let () = cmd("ZREM").arg(self.list_key()).arg(member(home.incarnation)).query_async(&mut link).await?;
             Ok(())
         };
         let timeout = self.settings.timeout * LEASE_TIMEOUTS;
@@ -423,13 +471,26 @@ impl Inner {
         format!("{}route:{}", self.settings.prefix, hash_tag(user))
     }
 
-    fn home_key(&self, Incarnation(number): Incarnation) -> String {
-        format!("{}home:{number:016x}", self.settings.prefix)
+    fn home_key(&self, home: Incarnation) -> String {
+        format!("{}home:{}", self.settings.prefix, member(home))
+    }
+
+    fn losses_key(&self, lost: Incarnation) -> String {
+        format!("{}lost:{}", self.settings.prefix, member(lost))
     }
 
     fn list_key(&self) -> String {
         format!("{}homes", self.settings.prefix)
     }
+}
+
+/// An incarnation, as the list of homes and the keys have it.
+fn member(Incarnation(number): Incarnation) -> String {
+    format!("{number:016x}")
+}
+
+fn incarnation(member: &str) -> Option<Incarnation> {
+    u64::from_str_radix(member, 16).ok().map(Incarnation)
 }
 
 impl fmt::Debug for RedisRegistry {
