@@ -10,6 +10,7 @@
 //! Read [`stack`] first: both stacks are assembled there, one line per layer. [`worker`] is where they run, [`session`]
 //! where a connection lives, [`link`] the way to a logic service.
 
+pub mod age;
 pub mod answers;
 pub mod balance;
 pub mod config;
@@ -135,6 +136,8 @@ pub struct Gateway {
     running: OnceLock<Vec<Arc<Worker>>>,
     draining: AtomicBool,
     spread_ms: AtomicU32,
+    /// Connections that were told to move because of their age.
+    aged: AtomicU64,
     /// Connections that the gateway ended or did not let in, by [`Reason::index`].
     closed: Vec<AtomicU64>,
 }
@@ -186,6 +189,7 @@ impl Gateway {
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
             spread_ms: AtomicU32::new(millis(rules::SHORTEST_SPREAD)),
+            aged: AtomicU64::new(0),
             closed: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
         }))
     }
@@ -233,6 +237,15 @@ impl Gateway {
     /// How many connections were ended or not let in for this reason.
     pub fn closed_total(&self, reason: Reason) -> u64 {
         self.closed[reason.index()].load(Ordering::Relaxed)
+    }
+
+    fn count_aged(&self) {
+        self.aged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many connections were told to move because of their age.
+    pub fn aged_total(&self) -> u64 {
+        self.aged.load(Ordering::Relaxed)
     }
 
     /// How many requests of a business ended this way.

@@ -16,6 +16,7 @@ use tower_service::Service;
 
 use super::{
     Gateway,
+    age::Ages,
     connection::{Connection, Ending},
     costs::Costs,
     counters::Counters,
@@ -57,6 +58,8 @@ pub struct Worker {
     pub deadlines: Deadlines,
     /// Signs of life of the connections.
     pub heartbeats: Heartbeats<Arc<Connection>>,
+    /// How long connections may last.
+    pub ages: Ages,
     /// How requests ended.
     pub counters: Counters,
     /// What its clients were served.
@@ -99,7 +102,8 @@ impl Worker {
             clock: gateway.clock.clone(),
             gateway,
             deadlines: Deadlines::default(),
-            heartbeats: Heartbeats::new(),
+            heartbeats: Heartbeats::seeded(fastrand::u64(..)),
+            ages: Ages::default(),
             counters,
             costs,
             usage: Usage::default(),
@@ -241,8 +245,10 @@ impl Worker {
             if self.index == 0 {
                 self.gateway.end_who_is_stuck();
             }
-            let tolerance = self.table().policy.connections.heartbeat_tolerance;
+            let table = self.table();
+            let tolerance = table.policy.connections.heartbeat_tolerance;
             self.heartbeats.scan(now, tolerance, |silent| silent.end(Ending::Close(Reason::HeartbeatLost)));
+            self.ages.scan(&self.heartbeats, &self.gateway, &table.policy, now);
         }
     }
 }
