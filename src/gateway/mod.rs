@@ -55,7 +55,7 @@ use std::{
 };
 
 pub use self::{
-    config::{GatewayConfig, PolicySource, RouteStore, StartError},
+    config::{Announced, GatewayConfig, PolicySource, RouteStore, StartError},
     run::{Addresses, Running, start},
 };
 use self::{

@@ -305,6 +305,7 @@ mod tests {
             clients: NOBODY,
             admin: NOBODY,
             push: NOBODY,
+            push_advertised: None,
             workers: 2,
             services: vec![ServiceAddresses { name: "main".to_owned(), instances: vec![NOBODY, NOBODY] }],
             policy: PolicySource::BuiltInDefault,
