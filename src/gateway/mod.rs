@@ -10,6 +10,7 @@
 //! Read [`stack`] first: both stacks are assembled there, one line per layer. [`worker`] is where they run, [`session`]
 //! where a connection lives, [`link`] the way to a logic service.
 
+pub mod age;
 pub mod answers;
 pub mod balance;
 pub mod config;
@@ -54,7 +55,7 @@ use std::{
 };
 
 pub use self::{
-    config::{GatewayConfig, PolicySource, RouteStore, StartError},
+    config::{Announced, GatewayConfig, PolicySource, RouteStore, StartError},
     run::{Addresses, Running, start},
 };
 use self::{
@@ -134,6 +135,8 @@ pub struct Gateway {
     running: OnceLock<Vec<Arc<Worker>>>,
     draining: AtomicBool,
     spread_ms: AtomicU32,
+    /// Connections that were told to move because of their age.
+    aged: AtomicU64,
     /// Connections that the gateway ended or did not let in, by [`Reason::index`].
     closed: Vec<AtomicU64>,
 }
@@ -185,6 +188,7 @@ impl Gateway {
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
             spread_ms: AtomicU32::new(whole_millis_u32(rules::SHORTEST_SPREAD)),
+            aged: AtomicU64::new(0),
             closed: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
         }))
     }
@@ -232,6 +236,15 @@ impl Gateway {
     /// How many connections were ended or not let in for this reason.
     pub fn closed_total(&self, reason: Reason) -> u64 {
         self.closed[reason.index()].load(Ordering::Relaxed)
+    }
+
+    fn count_aged(&self) {
+        self.aged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many connections were told to move because of their age.
+    pub fn aged_total(&self) -> u64 {
+        self.aged.load(Ordering::Relaxed)
     }
 
     /// How many requests of a business ended this way.

@@ -317,8 +317,9 @@ impl Session {
         let reason = match farewell {
             Farewell::Silent => return Poll::Ready(()),
             Farewell::Refused(reason) => {
-                // Who was let in while all were told to move has not been told where to.
-                let elsewhere = if reason == Reason::Draining {
+                // Who was let in while all were told to move has not been told where to, and who has stayed since it was told
+                // knows what may hold no longer.
+                let elsewhere = if matches!(reason, Reason::Draining | Reason::Aged) {
                     self.worker.gateway.fleet.destinations(self.worker.clock.now())
                 } else {
                     Vec::new()

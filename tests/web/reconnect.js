@@ -6,8 +6,16 @@ const LONGEST_DELAY_MS = 60_000;
 /** A connection that lasted this long makes up for the failures before it. */
 const STABLE_MS = 10_000;
 
+/** So many moves in a row are obeyed at once. */
+const MOST_HASTY_MOVES = 3;
+
 /** So many redirects are followed for one login; then the client's own list and the formula are in force again. */
 const MOST_HOPS = 3;
+
+/** The longest wait after so many that failed before. */
+function doubled(failures) {
+  return Math.min(FIRST_DELAY_MS * 2 ** failures, LONGEST_DELAY_MS);
+}
 
 export class Reconnect {
   /** The time of the next dial, Infinity if none is due. */
@@ -19,6 +27,7 @@ export class Reconnect {
   #failures = 0;
   #spreadIsUsed = false;
   #hops = 0;
+  #hastyMoves = 0;
   #tried = 0;
   #spreadMs = 0;
   #random;
@@ -64,7 +73,7 @@ export class Reconnect {
 
   /** A dial or a login failed. */
   failed(hintMs, now) {
-    const formula = Math.min(FIRST_DELAY_MS * 2 ** this.#failures, LONGEST_DELAY_MS);
+    const formula = doubled(this.#failures);
     this.#failures += 1;
     this.#tried += 1;
     this.#wait(hintMs > 0 ? this.#jittered(hintMs) : this.#random() * formula, now);
@@ -80,9 +89,12 @@ export class Reconnect {
     return true;
   }
 
-  /** Asked to move: the old connection serves until the new one is welcome. */
-  move(alternatives, afterMs, now) {
-    this.#goTo(this.#choose(alternatives), afterMs, now);
+  /** Asked to move after `lasted`: the old connection serves until the new one is welcome. */
+  move(alternatives, afterMs, lasted, now) {
+    this.#hastyMoves = lasted >= STABLE_MS ? 0 : this.#hastyMoves + 1;
+    const tooMany = this.#hastyMoves - MOST_HASTY_MOVES;
+    const pause = tooMany > 0 ? this.#random() * doubled(tooMany - 1) : 0;
+    this.#goTo(this.#choose(alternatives), afterMs + pause, now);
   }
 
   #goTo(address, delay, now) {
