@@ -56,6 +56,7 @@ fn gateway(service: SocketAddr) -> SocketAddr {
             clients: any,
             admin: any,
             push: any,
+            push_advertised: None,
             workers: 1,
             services: vec![ServiceAddresses { name: "main".into(), instances: vec![service] }],
             policy: PolicySource::BuiltInDefault,

@@ -182,6 +182,7 @@ fn worker() -> Arc<Worker> {
         clients: nowhere,
         admin: nowhere,
         push: nowhere,
+        push_advertised: None,
         workers: 1,
         services: Vec::new(),
         policy: PolicySource::BuiltInDefault,

@@ -172,6 +172,16 @@ fn limits_of_connections_must_fit_each_other() {
         ["2:23 connections.heartbeat_tolerance: heartbeat (30s) must be shorter than heartbeat_tolerance (30s)"]
     );
     assert_eq!(
+        fault("max_age = \"500ms\""),
+        ["2:11 connections.max_age: max_age must be from 1s to 30days, not 500ms"]
+    );
+    assert_eq!(
+        fault("max_age = 3600"),
+        [
+            "2:11 connections.max_age: expected a duration in text with a unit, or \"unlimited\", found the whole number 3600"
+        ]
+    );
+    assert_eq!(
         fault("max_body = \"16MiB\""),
         ["2:12 connections.max_body: max_body must be from 1B to 16777215B, not 16MiB"]
     );
@@ -193,6 +203,13 @@ fn limits_of_connections_must_fit_each_other() {
         fault("keep_for = \"100ms\"\n[[business]]\nname = \"x\"\ncode = 2\ntimeout = \"1s\""),
         ["6:11 business[0].timeout: a try must not take longer than a message is kept (connections.keep_for, 100ms)"]
     );
+}
+
+#[test]
+fn an_age_of_connections_is_a_time_or_unlimited() {
+    let age =
+        |value: &str| Policy::parse("p", &format!("[connections]\nmax_age = {value}")).unwrap().connections.max_age;
+    assert_eq!((age("\"unlimited\""), age("\"90m\"")), (None, Some(Duration::from_secs(5400))));
 }
 
 #[test]

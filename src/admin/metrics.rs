@@ -37,6 +37,7 @@ fn describe() {
     describe_gauge!("dagor_connections", "Logged-in connections");
     describe_gauge!("dagor_sockets", "Open client sockets, logged in or not");
     describe_counter!("dagor_closed_total", "Connections that the gateway ended or did not let in, by reason");
+    describe_counter!("dagor_aged_total", "Connections that were told to move because of their age");
     describe_counter!("dagor_requests_total", "Requests that ended, by business and outcome");
     describe_gauge!("dagor_outgoing_bytes", "Bytes that wait to be written to clients");
     describe_gauge!("dagor_outgoing_bytes_peak", "The most bytes that ever waited to be written to clients");
@@ -114,6 +115,7 @@ fn record_connections(gateway: &Gateway) {
     gauge!("dagor_outgoing_bytes").set(gateway.budget.used() as f64);
     gauge!("dagor_outgoing_bytes_peak").set(gateway.budget.peak() as f64);
     gauge!("dagor_pushes_unacked").set(gateway.budget.unacked() as f64);
+    counter!("dagor_aged_total").absolute(gateway.aged_total());
     for &reason in Reason::ALL {
         let total = gateway.closed_total(reason);
         if total > 0 {

@@ -6,7 +6,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, at_least_one, gateway_file, listen::loopback_only, stop};
 use crate::{
-    gateway::{self, Addresses, GatewayConfig, PolicySource, RouteStore, Running, StartError, sample::SampleLog},
+    gateway::{
+        self, Addresses, Announced, GatewayConfig, PolicySource, RouteStore, Running, StartError, sample::SampleLog,
+    },
     policy::ServiceAddresses,
 };
 
@@ -25,6 +27,7 @@ use crate::{
 The configuration file says what gateways of a fleet share:
   [routes]
   redis = \"redis://127.0.0.1:6379\"    # or several nodes of a Redis Cluster; without it routes are kept in memory
+  advertise = \"g1.internal:7402\"      # where services and other gateways reach --push, if not there
   [managers]
   addresses = [\"127.0.0.1:7500\", \"127.0.0.1:7510\"]   # one speaks; when it is lost, the next one
   user_key_file = \"user.key\"         # users are placed alike everywhere
@@ -83,6 +86,7 @@ impl Listen {
             clients: loopback_only("--listen", self.listen)?,
             admin: loopback_only("--admin", self.admin)?,
             push: loopback_only("--push", self.push)?,
+            push_advertised: None,
             workers: self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
             services,
             policy,
@@ -126,6 +130,7 @@ pub fn run(args: Args) -> Result<(), Error> {
         let file = gateway_file::read(file)?;
         config.routes = file.routes()?;
         config.managers = file.managers()?;
+        config.push_advertised = file.push_advertised()?;
         config.priority_key = file.user_key()?.unwrap_or(config.priority_key);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -156,6 +161,12 @@ fn not_started(error: StartError) -> Error {
     match error {
         StartError::Policy(faults) => Error::usage(faults.render(false)),
         StartError::NoAddress(_) => Error::usage(error).hint("say where it is with --service NAME=ADDR"),
+        StartError::Unreachable { what, .. } => Error::usage(error).hint(match what {
+            Announced::Clients => "say where clients reach it with `advertise` in [managers] of the configuration file",
+            Announced::Pushes => {
+                "say where services and gateways reach them with `advertise` in [routes] of the configuration file"
+            }
+        }),
         StartError::Listen { .. } => Error::from_chain(&error)
             .hint("is another gateway running? choose other addresses with --listen, --admin and --push"),
         StartError::Sample { .. } => Error::from_chain(&error).hint("give --sample-log a file that can be written"),
@@ -172,11 +183,13 @@ fn banner(running: &Running, workers: usize) -> String {
         Some(path) => format!("{} (watched)", path.display()),
         None => "built in".to_owned(),
     };
+    let told = &running.gateway.home.address;
+    let advertised = if *told == push.to_string() { String::new() } else { format!(", advertised as {told}") };
     format!(
         "dagor gateway `{}` serves\n\
          \x20 clients   {clients}   TCP and WebSocket\n\
          \x20 admin     http://{admin}   /live /ready /metrics /v1/status\n\
-         \x20 pushes    {push}   gRPC, for logic services\n\
+         \x20 pushes    {push}   gRPC, for logic services{advertised}\n\
          \x20 workers   {workers}\n\
          \x20 policy    {policy}",
         running.gateway.home.gateway

@@ -4,6 +4,7 @@ mod managers;
 
 use std::{
     fs,
+    net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
@@ -45,6 +46,8 @@ struct RoutesSection {
     timeout: Option<String>,
     /// What all keys begin with.
     prefix: Option<String>,
+    /// Where logic services and other gateways reach this gateway's pushes, if not where it listens.
+    advertise: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,18 +89,28 @@ impl GatewayFile {
         self.managers.as_ref().map_or(Ok(None), |section| section.user_key(&self.directory))
     }
 
+    /// Where this gateway's pushes are reached, if not where it listens.
+    ///
+    /// # Errors
+    ///
+    /// A usage error that names the key.
+    pub(super) fn push_advertised(&self) -> Result<Option<String>, Error> {
+        let advertised = self.routes.advertise.as_ref();
+        advertised.map(|address| advertisable("routes.advertise", address).map(str::to_owned)).transpose()
+    }
+
     /// Where the routes are.
     ///
     /// # Errors
     ///
     /// A usage error that names the key.
     pub(super) fn routes(&self) -> Result<RouteStore, Error> {
-        let RoutesSection { redis, authority, timeout, prefix } = &self.routes;
+        let RoutesSection { redis, authority, timeout, prefix, advertise: _ } = &self.routes;
         let nodes = match redis {
             Some(Addresses::One(address)) => vec![address.clone()],
             Some(Addresses::Several(addresses)) => addresses.clone(),
             None if authority.is_some() || timeout.is_some() || prefix.is_some() => {
-                return Err(Error::usage("routes: `redis` is missing: nothing else is of use without it"));
+                return Err(Error::usage("routes: `redis` is missing: only `advertise` is of use without it"));
             }
             None => return Ok(RouteStore::Memory),
         };
@@ -116,6 +129,27 @@ impl GatewayFile {
         }
         Ok(RouteStore::Redis(settings))
     }
+}
+
+/// Whether this is `host:port`.
+fn is_address(text: &str) -> bool {
+    let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    let host = |host: &str| !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
+    text.rsplit_once(':').is_some_and(|(before, behind)| host(before) && port(behind))
+}
+
+/// An address that others can be told.
+fn advertisable<'a>(key: &str, address: &'a str) -> Result<&'a str, Error> {
+    if !is_address(address) {
+        return Err(Error::usage(format_args!("{key}: {address:?} is not host:port")));
+    }
+    let is_everywhere = |address: SocketAddr| address.ip().to_canonical().is_unspecified();
+    if address.parse().is_ok_and(is_everywhere) {
+        return Err(Error::usage(format_args!(
+            "{key}: {address} is every address of a machine, others cannot reach it"
+        )));
+    }
+    Ok(address)
 }
 
 /// Reads the certificate authority of Redis servers.
@@ -169,6 +203,25 @@ mod tests {
         ] {
             let error = routes(text).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn pushes_are_advertised_with_or_without_a_redis() {
+        let advertised = |text: &str| {
+            let file: GatewayFile = toml::from_str(text).unwrap();
+            (file.routes().is_ok(), file.push_advertised().map_err(|error| format!("{error:?}")))
+        };
+        assert_eq!(advertised(""), (true, Ok(None)));
+        for address in ["g1.example:7402", "192.0.2.7:7402", "[2001:db8::7]:7402"] {
+            for redis in ["", "redis = \"redis://a\"\n"] {
+                let text = format!("[routes]\n{redis}advertise = \"{address}\"");
+                assert_eq!(advertised(&text), (true, Ok(Some(address.to_owned()))));
+            }
+        }
+        for address in ["g1", "g1:", ":7402", "g1:0", "http://g1:7402", "g 1:7402", "0.0.0.0:7402", "[::]:7402"] {
+            let error = advertised(&format!("[routes]\nadvertise = \"{address}\"")).1.unwrap_err();
+            assert!(error.contains("routes.advertise"), "{address}: {error}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a gateway process is started with. What may change while it runs stands in the policy instead.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use super::{fleet::ManagersConfig, sample::SampleLog, tickets::KeysError};
 use crate::policy::{Faults, Policy, PolicyStore, table::ServiceAddresses};
@@ -18,6 +18,8 @@ pub struct GatewayConfig {
     pub admin: SocketAddr,
     /// Where logic services push.
     pub push: SocketAddr,
+    /// Where they and other gateways reach that, as host:port, if not where it listens.
+    pub push_advertised: Option<String>,
     /// Threads that serve clients.
     pub workers: usize,
     /// Where the logic services are.
@@ -56,6 +58,44 @@ pub enum PolicySource {
     File(PathBuf),
 }
 
+/// What others are told the address of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// Told to clients, by managers.
+    Clients,
+    /// Told to logic services and to other gateways.
+    Pushes,
+}
+
+impl fmt::Display for Announced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clients => "this gateway",
+            Self::Pushes => "its pushes",
+        })
+    }
+}
+
+impl GatewayConfig {
+    /// Checks that what others are told is an address and not all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Unreachable`] for what listens everywhere while nothing else is advertised.
+    pub fn check_addresses(&self) -> Result<(), StartError> {
+        let tells_clients = self.managers.as_ref().is_some_and(|managers| managers.advertise.is_empty());
+        let told = [
+            (Announced::Clients, self.clients, tells_clients),
+            (Announced::Pushes, self.push, self.push_advertised.is_none()),
+        ];
+        let everywhere = |address: &SocketAddr| address.ip().to_canonical().is_unspecified();
+        match told.into_iter().find(|(_, address, is_told)| *is_told && everywhere(address)) {
+            Some((what, address, _)) => Err(StartError::Unreachable { what, address }),
+            None => Ok(()),
+        }
+    }
+}
+
 impl PolicySource {
     /// Reads the policy.
     ///
@@ -80,6 +120,14 @@ pub enum StartError {
     /// The policy names a service that no address was given for.
     #[error("the policy names the service `{0}`, but no address was given for it")]
     NoAddress(String),
+    /// Others are to be told an address that is every address of this machine.
+    #[error("others cannot reach {what} at {address}")]
+    Unreachable {
+        /// What listens there.
+        what: Announced,
+        /// Where.
+        address: SocketAddr,
+    },
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {

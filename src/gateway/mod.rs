@@ -10,6 +10,7 @@
 //! Read [`stack`] first: both stacks are assembled there, one line per layer. [`worker`] is where they run, [`session`]
 //! where a connection lives, [`link`] the way to a logic service.
 
+pub mod age;
 pub mod answers;
 pub mod balance;
 pub mod config;
@@ -54,13 +55,12 @@ use std::{
 };
 
 pub use self::{
-    config::{GatewayConfig, PolicySource, RouteStore, StartError},
+    config::{Announced, GatewayConfig, PolicySource, RouteStore, StartError},
     run::{Addresses, Running, start},
 };
 use self::{
     connection::{ByteBudget, Connection, Ending},
     counters::Outcome,
-    establish::millis,
     fleet::{
         Fleet,
         rules::{self, Turns},
@@ -76,7 +76,7 @@ use self::{
 };
 use crate::{
     admission::{Gate, OwnGate, PriorityKey},
-    clock::Clock,
+    clock::{Clock, whole_millis_u32},
     id::BusinessCode,
     layer::{
         limit::{LimitHandle, Limits},
@@ -135,6 +135,8 @@ pub struct Gateway {
     running: OnceLock<Vec<Arc<Worker>>>,
     draining: AtomicBool,
     spread_ms: AtomicU32,
+    /// Connections that were told to move because of their age.
+    aged: AtomicU64,
     /// Connections that the gateway ended or did not let in, by [`Reason::index`].
     closed: Vec<AtomicU64>,
 }
@@ -185,7 +187,8 @@ impl Gateway {
             sample: OnceLock::new(),
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
-            spread_ms: AtomicU32::new(millis(rules::SHORTEST_SPREAD)),
+            spread_ms: AtomicU32::new(whole_millis_u32(rules::SHORTEST_SPREAD)),
+            aged: AtomicU64::new(0),
             closed: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
         }))
     }
@@ -235,6 +238,15 @@ impl Gateway {
         self.closed[reason.index()].load(Ordering::Relaxed)
     }
 
+    fn count_aged(&self) {
+        self.aged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many connections were told to move because of their age.
+    pub fn aged_total(&self) -> u64 {
+        self.aged.load(Ordering::Relaxed)
+    }
+
     /// How many requests of a business ended this way.
     pub fn ended_total(&self, business: BusinessCode, outcome: Outcome) -> u64 {
         self.worker_list().iter().map(|worker| worker.counters.get(business, outcome)).sum()
@@ -267,7 +279,7 @@ impl Gateway {
     fn update_spread(&self) {
         let spare = self.fleet.spare_logins(self.clock.now());
         let rate = spare.unwrap_or_else(|| self.store.current().connections.login_rate);
-        self.spread_ms.store(millis(rules::spread(self.roster.len() as u64, rate)), Ordering::Relaxed);
+        self.spread_ms.store(whole_millis_u32(rules::spread(self.roster.len() as u64, rate)), Ordering::Relaxed);
     }
 }
 

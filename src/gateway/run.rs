@@ -67,15 +67,16 @@ pub struct Running {
 ///
 /// # Errors
 ///
-/// If the policy has faults or names a service without an address, or an address cannot be listened on.
+/// If the policy has faults or names a service without an address, or an address cannot be listened on or told to others.
 pub async fn start(config: GatewayConfig) -> Result<Running, StartError> {
+    config.check_addresses()?;
     let store = config.policy.open(unix_millis()).map_err(StartError::Policy)?;
     check_services(&config, &store.current())?;
     let (clients, addresses, admin_listener, push_listener) = bind(&config).await?;
     let home = Home {
         gateway: config.name.clone(),
         incarnation: Incarnation(fastrand::u64(..)),
-        address: addresses.push.to_string(),
+        address: config.push_advertised.clone().unwrap_or_else(|| addresses.push.to_string()),
     };
     let gateway = Gateway::new(&config, store, open_routes(&config.routes)?, home)?;
     routes::begin(&gateway).await;

@@ -317,9 +317,10 @@ impl Session {
         let reason = match farewell {
             Farewell::Silent => return Poll::Ready(()),
             Farewell::Refused(reason) => {
-                // Who was let in while all were told to move has not been told where to.
-                let elsewhere = if reason == Reason::Draining {
-                    self.worker.gateway.fleet.destinations(true, self.worker.clock.now())
+                // Who was let in while all were told to move has not been told where to, and who has stayed since it was told
+                // knows what may hold no longer.
+                let elsewhere = if matches!(reason, Reason::Draining | Reason::Aged) {
+                    self.worker.gateway.fleet.destinations(reason == Reason::Draining, self.worker.clock.now())
                 } else {
                     Vec::new()
                 };

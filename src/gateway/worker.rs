@@ -16,6 +16,7 @@ use tower_service::Service;
 
 use super::{
     Gateway,
+    age::Ages,
     connection::{Connection, Ending},
     costs::Costs,
     counters::Counters,
@@ -57,6 +58,8 @@ pub struct Worker {
     pub deadlines: Deadlines,
     /// Signs of life of the connections.
     pub heartbeats: Heartbeats<Arc<Connection>>,
+    /// How long connections may last.
+    pub ages: Ages,
     /// How requests ended.
     pub counters: Counters,
     /// What its clients were served.
@@ -99,7 +102,8 @@ impl Worker {
             clock: gateway.clock.clone(),
             gateway,
             deadlines: Deadlines::default(),
-            heartbeats: Heartbeats::new(),
+            heartbeats: Heartbeats::seeded(fastrand::u64(..)),
+            ages: Ages::default(),
             counters,
             costs,
             usage: Usage::default(),
@@ -241,8 +245,10 @@ impl Worker {
             if self.index == 0 {
                 self.gateway.end_who_is_stuck();
             }
-            let tolerance = self.table().policy.connections.heartbeat_tolerance;
+            let table = self.table();
+            let tolerance = table.policy.connections.heartbeat_tolerance;
             self.heartbeats.scan(now, tolerance, |silent| silent.end(Ending::Close(Reason::HeartbeatLost)));
+            self.ages.scan(&self.heartbeats, &self.gateway, &table.policy, now);
         }
     }
 }
@@ -277,12 +283,16 @@ impl fmt::Debug for Worker {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::{
+        net::{Ipv4Addr, SocketAddr},
+        task::Waker,
+    };
 
     use super::*;
     use crate::{
+        admission::{Cut, PriorityKey},
         gateway::{GatewayConfig, PolicySource, RouteStore},
-        id::Incarnation,
+        id::{Epoch, Incarnation, OutboxId},
         policy::{self, table::Balance},
         registry::{Home, MemoryRegistry},
     };
@@ -295,6 +305,7 @@ mod tests {
             clients: NOBODY,
             admin: NOBODY,
             push: NOBODY,
+            push_advertised: None,
             workers: 2,
             services: vec![ServiceAddresses { name: "main".to_owned(), instances: vec![NOBODY, NOBODY] }],
             policy: PolicySource::BuiltInDefault,
@@ -322,5 +333,36 @@ mod tests {
         worker.set_table(gateway.table());
         worker.tick(worker.clock.now(), 1);
         assert_eq!((places(), worker.table().balance_of(0)), (vec![20; 2], Balance::LeastLoaded));
+    }
+
+    #[tokio::test]
+    async fn a_client_of_age_is_told_and_then_ended_but_not_while_there_is_no_place_for_it() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let gateway = gateway();
+        let worker = Worker::new(0, gateway.clone());
+        let text = policy::DEFAULT_TOML.replace("\nmax_age = \"unlimited\"\n", "\nmax_age = \"1h\"\n");
+        gateway.store.apply_text("changed.toml", &text, 1).unwrap();
+        worker.set_table(gateway.table());
+        let begun = worker.clock.now();
+        let ann = Connection::new("ann", "phone", 0, PriorityKey([0; 16]).user(b"ann"), Epoch(1), OutboxId(1));
+        let pulse = worker.heartbeats.insert(ann.clone(), begun);
+        let said_after = |minutes: u32| {
+            let now = begun + MINUTE * minutes;
+            pulse.touch(now);
+            worker.tick(now, 0);
+            ann.take_outgoing(Waker::noop(), &gateway.budget).1
+        };
+        assert_eq!((said_after(0), said_after(53)), (None, None), "too young");
+        gateway.own_gate.set_login_cap(Cut::CLOSED);
+        assert_eq!((said_after(70), said_after(200)), (None, None), "who leaves would not be let in again");
+        gateway.own_gate.set_login_cap(Cut::OPEN);
+        assert_eq!(said_after(201), None, "not all at once when logins pass again");
+        let Some(Ending::Goaway(Reason::Aged, within)) = said_after(214) else { panic!("it was not told") };
+        assert!(within <= Duration::from_secs(1), "{within:?}");
+        gateway.draining.store(true, Ordering::Relaxed);
+        assert_eq!(said_after(220), None, "a shutdown has an end of its own");
+        gateway.draining.store(false, Ordering::Relaxed);
+        assert_eq!((said_after(221), said_after(222)), (None, Some(Ending::Close(Reason::Aged))));
+        assert_eq!((said_after(300), gateway.aged_total()), (None, 1), "each once");
     }
 }

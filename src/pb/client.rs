@@ -232,7 +232,8 @@ pub struct Pong {
     #[prost(message, repeated, tag = "3")]
     pub alternatives: ::prost::alloc::vec::Vec<Alternative>,
 }
-/// Gateway to client: this gateway wants the client to move; it keeps serving until then.
+/// Gateway to client: this gateway wants the client to move; it keeps serving until then. Without alternatives to the next
+/// gateway of the client's list, the present one last.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Goaway {
     #[prost(uint32, tag = "1")]

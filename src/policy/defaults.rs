@@ -45,6 +45,7 @@ impl Default for Connections {
             handshake_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(30),
             heartbeat_tolerance: Duration::from_secs(75),
+            max_age: None,
             max_body_before_login: 4 << 10,
             max_body: 64 << 10,
             max_in_flight: 256,

@@ -151,6 +151,13 @@ impl<'t> Table<'t> {
         self.quantity(key, "a duration in text with a unit", "ms", quantity::parse_duration)
     }
 
+    /// A duration, or `word` for `None`.
+    pub(crate) fn duration_or(&mut self, key: &'static str, word: &'static str) -> Option<At<Option<Duration>>> {
+        let what = format!("a duration in text with a unit, or \"{word}\"");
+        let parse = |text: &str| if text == word { Ok(None) } else { quantity::parse_duration(text).map(Some) };
+        self.quantity(key, &what, "ms", parse)
+    }
+
     /// A size as text with units, in bytes.
     pub(crate) fn size(&mut self, key: &'static str) -> Option<At<u64>> {
         self.quantity(key, "a size in text with a unit", "B", quantity::parse_size)

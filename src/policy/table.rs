@@ -145,6 +145,8 @@ pub struct Connections {
     pub heartbeat: Duration,
     /// After how long without a received frame a connection is reaped.
     pub heartbeat_tolerance: Duration,
+    /// Around which age a connection is moved elsewhere; `None` for never.
+    pub max_age: Option<Duration>,
     /// The largest body before login, in bytes.
     pub max_body_before_login: usize,
     /// The largest body after login, in bytes.

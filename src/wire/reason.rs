@@ -115,6 +115,8 @@ reasons! {
     SlowConsumer = 202 "slow_consumer",
     /// The same client has a newer connection.
     Superseded = 203 "superseded",
+    /// The connection has lasted for as long as connections may here.
+    Aged = 204 "aged",
     /// This gateway takes no logins at present.
     GatewayClosed = 300 "gateway_closed",
 }

@@ -224,6 +224,51 @@ fn a_goaway_makes_the_new_connection_first_and_then_leaves_the_old_one() {
 }
 
 #[test]
+fn a_goaway_without_alternatives_leads_to_the_next_gateway_and_to_the_same_one_at_last() {
+    let goaway = pb::Goaway { reason: Reason::Aged.code(), ..pb::Goaway::default() };
+    let mut stage = Stage::new(config(&["a:1", "b:1"]));
+    let here = stage.dialed[0].1.clone();
+    stage.login(&roomy());
+    let old = stage.link();
+    stage.submit("one");
+    stage.control(old, Kind::Goaway, &goaway);
+    stage.pass(Duration::ZERO);
+    let (link, next) = stage.dialed.pop_front().unwrap();
+    assert_ne!(next, here);
+    stage.agent.handle_disconnect(link, CloseReason::Unreachable("no route".into()), stage.now);
+    stage.exchange();
+    let (address, delay) = stage.waiting();
+    assert!(address == here && delay <= SECOND, "{address} in {delay:?}");
+    stage.control(old, Kind::Goaway, &goaway);
+    stage.pass(delay);
+    assert_eq!((stage.arrived_ids(), stage.hung_up.clone()), (vec![1], vec![link]), "it is served meanwhile");
+    stage.login(&roomy());
+    assert_eq!(
+        (stage.arrived_ids(), stage.hung_up.clone()),
+        (vec![1], vec![link, old]),
+        "a new login at the same gateway"
+    );
+    assert!(stage.dialed.is_empty());
+}
+
+#[test]
+fn gateways_that_send_a_client_on_after_each_login_are_not_hammered() {
+    let mut stage = Stage::new(config(&["a:1"]));
+    let mut logins = Vec::new();
+    for _ in 0..20 {
+        stage.login(&roomy());
+        logins.push(stage.now);
+        stage.control(stage.link(), Kind::Goaway, &pb::Goaway { reason: Reason::Aged.code(), ..pb::Goaway::default() });
+        while stage.dialed.is_empty() {
+            stage.control(stage.link(), Kind::Pong, &pb::Pong::default());
+            stage.pass(SECOND);
+        }
+    }
+    let (first, all) = (logins[3].since(logins[0]), logins[19].since(logins[0]));
+    assert!(first <= 4 * SECOND && all > 2 * MINUTE, "{first:?} for three, {all:?} for twenty");
+}
+
+#[test]
 fn frames_of_a_connection_that_is_not_the_newest_are_ignored() {
     let mut stage = Stage::open();
     let old = stage.link();

@@ -32,7 +32,8 @@ pub(crate) const DEVIATION: f64 = 0.05;
 pub(crate) struct Setup {
     /// Lines of the policy's `[connections]`.
     pub(crate) connections: String,
-    /// Whether gates never find themselves overloaded: then whatever is refused is the managers' doing.
+    /// Whether gates never find themselves overloaded and no message runs out of time: then what is refused is not the doing
+    /// of a machine that has no processor for the service for a while.
     pub(crate) patient: bool,
     /// Lines of the managers' `[placement]`.
     pub(crate) placement: &'static str,
@@ -153,6 +154,9 @@ impl Fleet {
             assert!(chat.contains(service), "the chat policy has a service");
             chat = chat.replace(service, &format!("{service}[service.gate]\n{patient}"));
             site += &format!("[gateway.gate]\n{patient}");
+            let hasty = "timeout = \"500ms\"\n";
+            assert!(chat.contains(hasty), "the chat policy has businesses");
+            chat = chat.replace(hasty, "timeout = \"10s\"\n");
         }
         self.write("policy/chat.toml", &chat);
         self.write("policy/site.toml", &site);

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod admin;
+mod advertise;
+mod age;
 mod cuts;
 mod framing;
 mod heartbeat;

@@ -100,6 +100,7 @@ impl Site {
             clients: any_port,
             admin: any_port,
             push: any_port,
+            push_advertised: None,
             workers: plan.workers,
             services: vec![ServiceAddresses { name: "main".into(), instances }],
             policy: PolicySource::File(path),

@@ -65,6 +65,7 @@ pub(crate) fn gateway() {
             clients: ADDRESS.parse().unwrap(),
             admin: own,
             push: own,
+            push_advertised: None,
             workers: 1,
             // Nobody asks for anything.
             services: vec![ServiceAddresses { name: "main".into(), instances: vec![([127, 0, 0, 1], 1).into()] }],

@@ -111,6 +111,7 @@ impl Site {
             clients: ANY_PORT,
             admin: ANY_PORT,
             push: ANY_PORT,
+            push_advertised: None,
             workers: 1,
             services: vec![ServiceAddresses { name: "main".into(), instances: vec![self.echo] }],
             policy: PolicySource::File(self.policy_path()),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "what is promised within a time is measured")]
 
+mod aging;
 mod api;
 mod closing;
 mod fleet;

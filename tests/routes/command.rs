@@ -33,6 +33,17 @@ async fn it_shows_where_a_user_is() {
 }
 
 #[tokio::test]
+async fn a_lease_tells_the_address_that_is_advertised() {
+    let redis = Redis::start();
+    let config = format!("[routes]\nredis = \"{}\"\nadvertise = \"g1.example:7402\"\n", redis.url());
+    let fleet = Fleet::start_with(1, &config, tempfile::tempdir().unwrap()).await;
+    let _ann = fleet.gateways[0].login("ann", 1).await;
+    let shown = dagor(&["route", "ann", "--redis", &redis.url(), "--json"]).await;
+    let routes: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!((&routes[0]["gateway"], &routes[0]["address"]), (&"g1".into(), &"g1.example:7402".into()));
+}
+
+#[tokio::test]
 async fn without_a_redis_it_fails_and_says_so() {
     let mut redis = Redis::start();
     redis.kill();

@@ -28,6 +28,7 @@ pub(crate) async fn gateway(policy: PolicySource, workers: usize, service: Socke
         clients: ANY_PORT,
         admin: ANY_PORT,
         push: ANY_PORT,
+        push_advertised: None,
         workers,
         services: vec![ServiceAddresses { name: "main".into(), instances: vec![service] }],
         policy,

@@ -215,8 +215,8 @@ export class Machine {
     else if (kind === "Settled") this.#settledThrough(message.settled_through);
     else if (kind === "Push") this.#push(link, id, business, message);
     else if (kind === "Ping") link.send("Pong", {}, {}, now);
-    else if (kind === "Pong") this.#reconnect.heardSpread(message.spread_ms);
-    else if (kind === "Goaway") this.#goaway(message, now);
+    else if (kind === "Pong") this.#reconnect.heard(message);
+    else if (kind === "Goaway") this.#goaway(link, message, now);
     else throw new Malformed(`${kind} from a gateway`);
   }
 
@@ -296,9 +296,10 @@ export class Machine {
     return true;
   }
 
-  #goaway({ alternatives, move_after_ms, settled_through }, now) {
+  #goaway(link, { alternatives, move_after_ms, settled_through }, now) {
     this.#settledThrough(settled_through);
-    if (!this.#next) this.#reconnect.move(alternatives, move_after_ms, now);
+    const isMoving = this.#next || this.#reconnect.at < Infinity;
+    if (!isMoving) this.#reconnect.move(alternatives, move_after_ms, now - link.openedAt, now);
   }
 
   /** Sends what may be sent, in the order of the ids. */

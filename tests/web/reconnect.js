@@ -1,4 +1,5 @@
-// When and where to connect next. A server's hint beats the formula; an address that was tried last comes last.
+// When and where to connect next. A server's hint beats the formula. The next address is drawn by weight from those that
+// were not tried since the last login; when all were, the one that was tried the longest ago is next.
 
 const FIRST_DELAY_MS = 1000;
 const LONGEST_DELAY_MS = 60_000;
@@ -6,25 +7,41 @@ const LONGEST_DELAY_MS = 60_000;
 /** A connection that lasted this long makes up for the failures before it. */
 const STABLE_MS = 10_000;
 
+/** So many moves in a row are obeyed at once. */
+const MOST_HASTY_MOVES = 3;
+
 /** So many redirects are followed for one login; then the client's own list and the formula are in force again. */
 const MOST_HOPS = 3;
+
+/** So many addresses that were dialled in vain are remembered. */
+const REMEMBERED_DIALS = 64;
+
+/** The longest wait after so many that failed before. */
+function doubled(failures) {
+  return Math.min(FIRST_DELAY_MS * 2 ** failures, LONGEST_DELAY_MS);
+}
 
 export class Reconnect {
   /** The time of the next dial, Infinity if none is due. */
   at;
   /** Why the next `Hello` comes: a ConnectReason. */
   reason;
-  #addresses;
+  /** Addresses and their weights: the app's own, and those that were named last. */
+  #configured;
+  #learned = new Map();
+  /** Addresses dialled since the last login, that one's included; the last one is at the end. */
+  #dialled = [];
   #target;
   #failures = 0;
   #spreadIsUsed = false;
   #hops = 0;
+  #hastyMoves = 0;
   #tried = 0;
   #spreadMs = 0;
   #random;
 
   constructor(addresses, reason, now, random) {
-    this.#addresses = [...addresses];
+    this.#configured = new Map(addresses.map((address) => [address, 1]));
     this.#random = random;
     this.reason = reason;
     this.at = now;
@@ -37,21 +54,27 @@ export class Reconnect {
 
   /** The address to dial now. */
   dial() {
-    const address = this.#target ?? this.#addresses[0];
+    const address = this.#target ?? this.#nextAddress();
     this.#target = undefined;
     this.at = Infinity;
-    this.#moveToEnd(address);
+    this.#dialled = [...this.#dialled.filter((dialled) => dialled !== address), address].slice(-REMEMBERED_DIALS);
     return address;
   }
 
-  welcomed({ spread_ms }) {
+  welcomed(welcome) {
     Object.assign(this, { reason: "CONNECT_REASON_NETWORK", at: Infinity });
-    this.#spreadMs = spread_ms;
+    this.#spreadMs = 0;
     this.#hops = this.#tried = 0;
+    // What failed before may be well again.
+    this.#dialled = this.#dialled.slice(-1);
+    this.heard(welcome);
   }
 
-  heardSpread(spreadMs) {
-    if (spreadMs > 0) this.#spreadMs = spreadMs;
+  /** A Welcome or a Pong; what it leaves out stays as it was. */
+  heard({ spread_ms, alternatives }) {
+    if (spread_ms > 0) this.#spreadMs = spread_ms;
+    if (alternatives.length === 0) return;
+    this.#learned = new Map(alternatives.flatMap(({ addresses, weight }) => addresses.map((address) => [address, weight])));
   }
 
   /** A connection that was open for `lasted` ended: the gateways said how many come with this client. */
@@ -64,7 +87,7 @@ export class Reconnect {
 
   /** A dial or a login failed. */
   failed(hintMs, now) {
-    const formula = Math.min(FIRST_DELAY_MS * 2 ** this.#failures, LONGEST_DELAY_MS);
+    const formula = doubled(this.#failures);
     this.#failures += 1;
     this.#tried += 1;
     this.#wait(hintMs > 0 ? this.#jittered(hintMs) : this.#random() * formula, now);
@@ -80,9 +103,12 @@ export class Reconnect {
     return true;
   }
 
-  /** Asked to move: the old connection serves until the new one is welcome. */
-  move(alternatives, afterMs, now) {
-    this.#goTo(this.#choose(alternatives), afterMs, now);
+  /** Asked to move after `lasted`: the old connection serves until the new one is welcome. */
+  move(alternatives, afterMs, lasted, now) {
+    this.#hastyMoves = lasted >= STABLE_MS ? 0 : this.#hastyMoves + 1;
+    const tooMany = this.#hastyMoves - MOST_HASTY_MOVES;
+    const pause = tooMany > 0 ? this.#random() * doubled(tooMany - 1) : 0;
+    this.#goTo(this.#choose(alternatives), afterMs + pause, now);
   }
 
   #goTo(address, delay, now) {
@@ -100,9 +126,11 @@ export class Reconnect {
     return hintMs * (1 + this.#random() / 2);
   }
 
-  #moveToEnd(address) {
-    const index = this.#addresses.indexOf(address);
-    if (index >= 0) this.#addresses.push(...this.#addresses.splice(index, 1));
+  #nextAddress() {
+    const known = new Map([...this.#configured, ...this.#learned]);
+    const fresh = [...known].filter(([address]) => !this.#dialled.includes(address));
+    const chosen = this.#choose(fresh.map(([address, weight]) => ({ addresses: [address], weight })));
+    return chosen ?? this.#dialled.find((address) => known.has(address));
   }
 
   /** One of the alternatives, by weight. */

@@ -22,6 +22,7 @@ use dagor::{
         settlement::Settlement,
     },
     id::{BusinessCode, Epoch, Incarnation, MessageId, OutboxId},
+    layer::heartbeat::{Aged, Heartbeats, MaxAge, Pulse},
     pb::{client as pb, service},
     registry::Home,
     request::Failure,
@@ -49,6 +50,8 @@ const PUSHES: PushLimits = PushLimits { bytes: OUTGOING_BYTES, unacked: 20 };
 const TIMEOUT: Duration = Duration::from_secs(2);
 const HEARTBEAT_MS: u32 = 3_000;
 const TOLERANCE: Duration = Duration::from_secs(8);
+/// Around which age clients are told to move.
+const MAX_AGE: Duration = Duration::from_secs(6);
 /// How long a login waits for the registry.
 const REGISTRY_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -61,6 +64,7 @@ pub(crate) struct Gateway {
     is_silent: bool,
     pub(crate) home: Arc<Home>,
     roster: Roster<Arc<Connection>>,
+    ages: Heartbeats<Arc<Connection>>,
     budget: ByteBudget,
     sessions: BTreeMap<usize, Session>,
     calls: BTreeMap<u64, Call>,
@@ -89,6 +93,8 @@ struct Session {
     input: BytesMut,
     unsent: BytesMut,
     connection: Option<Arc<Connection>>,
+    /// Its place among the ages of all.
+    age: Option<Pulse<Arc<Connection>>>,
     /// `None` as long as the client has named no oldest unsettled id.
     settlement: Option<Settlement>,
     in_flight: usize,
@@ -117,6 +123,7 @@ impl Gateway {
             is_silent: false,
             home: home(g, 0),
             roster: Roster::default(),
+            ages: Heartbeats::new(),
             budget: ByteBudget::new(1 << 20),
             sessions: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -134,7 +141,9 @@ impl Gateway {
     /// A new run, which knows nothing.
     pub(crate) fn start(&mut self, g: usize, is_silent: bool) {
         let (run, skew) = (self.run + 1, self.skew);
-        *self = Self { run, up: true, is_silent, home: home(g, run), skew, ..Self::new(g) };
+        let home = home(g, run);
+        let ages = Heartbeats::seeded(home.incarnation.0);
+        *self = Self { run, up: true, is_silent, home, ages, skew, ..Self::new(g) };
     }
 
     pub(crate) fn stop(&mut self) {
@@ -150,6 +159,7 @@ impl Gateway {
             input: BytesMut::new(),
             unsent: BytesMut::new(),
             connection: None,
+            age: None,
             settlement: None,
             in_flight: 0,
             ended: Vec::new(),
@@ -381,6 +391,7 @@ impl World {
         match entered {
             Ok(_) => {
                 session.connection = Some(connection.clone());
+                session.age = Some(gateway.ages.insert(connection.clone(), self.now));
                 if hello.oldest_unsettled > 0 {
                     session.settlement.get_or_insert_default().raise(MessageId(hello.oldest_unsettled));
                 }
@@ -643,8 +654,29 @@ impl World {
             self.trace.count(Count::HeartbeatLost);
             self.drop_session(g, link);
         }
+        self.move_aged(g);
         self.renew_lease(g);
         self.open_streams(g);
+    }
+
+    /// Clients that were here for long enough are told to move, and their connections end if they stay.
+    fn move_aged(&mut self, g: usize) {
+        let Some(rule) = MaxAge::follow(None, Some(MAX_AGE), Timestamp::ZERO) else { return };
+        let mut aged = Vec::new();
+        self.gateways[g].ages.scan_ages(self.now, &rule, |connection, what| aged.push((connection, what)));
+        for (connection, what) in aged.into_iter().filter(|(connection, _)| !connection.is_replaced()) {
+            connection.end(match what {
+                Aged::Ends => {
+                    self.trace.count(Count::Aged);
+                    Ending::Goaway(Reason::Aged, self.millis(0, 1_000))
+                }
+                Aged::Stays => {
+                    self.trace.count(Count::AgedOut);
+                    Ending::Close(Reason::Aged)
+                }
+            });
+        }
+        self.gateway_turns(g);
     }
 
     /// A service pushes to whoever is at this route.

@@ -23,6 +23,8 @@ counts! {
     LinkCut "links cut within their bytes",
     GatewayCrash "gateways crashed",
     GatewayDrain "gateways drained",
+    Aged "clients told to move because of their age",
+    AgedOut "connections ended because of it",
     InstanceCrash "instances crashed",
     InstancePaused "instances paused",
     ClientCrash "clients killed",

@@ -7,6 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
+use super::{advertisable, is_address};
 use crate::{cli::Error, gateway::fleet::ManagersConfig};
 
 /// What was written.
@@ -36,10 +37,11 @@ impl ManagersSection {
     ///
     /// A usage error that names the key.
     pub(super) fn config(&self) -> Result<ManagersConfig, Error> {
-        for (key, addresses) in [("addresses", &self.addresses), ("advertise", &self.advertise)] {
-            if let Some(address) = addresses.iter().find(|address| !is_address(address)) {
-                return Err(Error::usage(format_args!("managers.{key}: {address:?} is not host:port")));
-            }
+        if let Some(address) = self.addresses.iter().find(|address| !is_address(address)) {
+            return Err(Error::usage(format_args!("managers.addresses: {address:?} is not host:port")));
+        }
+        for address in &self.advertise {
+            advertisable("managers.advertise", address)?;
         }
         if self.addresses.is_empty() {
             return Err(Error::usage("managers.addresses: name at least one, such as \"127.0.0.1:7500\""));
@@ -70,11 +72,6 @@ impl ManagersSection {
         let key = u128::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 32);
         key.map(|key| Some(key.to_be_bytes())).ok_or_else(|| wrong(&"no key"))
     }
-}
-
-fn is_address(text: &str) -> bool {
-    let port = |port: &str| port.parse::<u16>().is_ok();
-    text.rsplit_once(':').is_some_and(|(host, rest)| !host.is_empty() && port(rest))
 }
 
 #[cfg(test)]
@@ -113,6 +110,7 @@ mod tests {
             ("[managers]\naddresses = []", "at least one"),
             ("[managers]\naddresses = [\"a\"]", "managers.addresses"),
             ("[managers]\naddresses = [\"a:1\"]\nadvertise = [\"b:x\"]", "managers.advertise"),
+            ("[managers]\naddresses = [\"a:1\"]\nadvertise = [\"[::]:7400\"]", "managers.advertise"),
             ("[managers]\naddresses = [\"a:1\"]\nadvertize = []", "advertize"),
         ] {
             let error = managers(text).unwrap_err();

@@ -21,12 +21,14 @@ pub const MAX_REDIRECTS: u32 = 3;
 pub struct Backoff {
     spread_taken: bool,
     failures: u32,
+    /// Moves away from connections that had not become stable.
+    hasty_moves: u32,
 }
 
 impl Backoff {
     /// Of a client that has lost its gateway, and whose logins have failed so often since.
     pub const fn lost(failures: u32) -> Self {
-        Self { spread_taken: true, failures }
+        Self { spread_taken: true, failures, hasty_moves: 0 }
     }
 
     /// How many logins have failed since the last stable connection.
@@ -44,6 +46,20 @@ impl Backoff {
         }
         self.spread_taken = true;
         part_of(spread, random)
+    }
+
+    /// What comes on top of the time that the gateway says for a move, after a connection that had lasted so long: nothing,
+    /// unless gateways send a client on and on.
+    pub fn before_move(&mut self, lasted: Duration, random: &mut Rng) -> Duration {
+        if lasted >= STABLE {
+            *self = Self::default();
+            return Duration::ZERO;
+        }
+        self.hasty_moves = self.hasty_moves.saturating_add(1);
+        match self.hasty_moves.saturating_sub(MAX_REDIRECTS) {
+            0 => Duration::ZERO,
+            too_many => part_of(doubled(too_many), random),
+        }
     }
 
     /// The wait after a login that failed.
@@ -81,7 +97,10 @@ mod tests {
     /// The longest of many waits after so many failures.
     fn longest(failures: u32, seed: u64) -> Duration {
         let mut random = Rng::with_seed(seed);
-        (0..500).map(|_| Backoff { failures, spread_taken: true }.after_failure(&mut random)).max().unwrap()
+        (0..500)
+            .map(|_| Backoff { failures, spread_taken: true, hasty_moves: 0 }.after_failure(&mut random))
+            .max()
+            .unwrap()
     }
 
     #[test]
@@ -99,6 +118,18 @@ mod tests {
         let waits: Duration = (0..20).map(|_| backoff.after_loss(SECOND, Duration::ZERO, &mut random)).sum();
         assert!(waits > 100 * SECOND, "{waits:?}");
         assert_eq!(backoff.after_loss(STABLE, Duration::ZERO, &mut random), Duration::ZERO);
+    }
+
+    #[test]
+    fn three_moves_in_a_row_cost_nothing_and_then_they_wait() {
+        let (mut backoff, mut random) = (Backoff::default(), Rng::with_seed(1));
+        let mut waits =
+            |backoff: &mut Backoff| (0..20).map(|_| backoff.before_move(SECOND, &mut random)).collect::<Vec<_>>();
+        let first = waits(&mut backoff);
+        assert_eq!(first[..3], [Duration::ZERO; 3]);
+        assert!(first.iter().sum::<Duration>() > 100 * SECOND, "{first:?}");
+        assert_eq!(backoff.before_move(STABLE, &mut Rng::with_seed(1)), Duration::ZERO);
+        assert_eq!(waits(&mut backoff)[..3], [Duration::ZERO; 3]);
     }
 
     #[test]

@@ -135,10 +135,12 @@ impl Agent {
         if self.next.is_some() || self.redial.is_some() {
             return;
         }
+        let lasted = line.welcomed.map_or(Duration::ZERO, |welcomed| now.since(welcomed));
+        let delay = goaway.move_after + self.backoff.before_move(lasted, &mut self.random);
         self.gateways.failed(&line.address);
         let address = self.gateways.choose(&goaway.alternatives, &mut self.random);
         self.connect_reason = ConnectReason::Redirected;
-        self.redial = Some((now + goaway.move_after, address.clone()));
-        self.events.push_back(ClientEvent::Moving { reason: goaway.verdict, address, delay: goaway.move_after });
+        self.redial = Some((now + delay, address.clone()));
+        self.events.push_back(ClientEvent::Moving { reason: goaway.verdict, address, delay });
     }
 }

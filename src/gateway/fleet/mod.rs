@@ -139,13 +139,23 @@ impl Fleet {
         let in_force = self.in_force(now);
         FleetCounts {
             attached: self.attached.load(Relaxed),
-            accepting: in_force.as_ref().is_none_or(|in_force| in_force.directive.accept),
+            accepting: self.accepts(now),
             directive_age: in_force.map(|in_force| now.since(in_force.at)),
             directives: self.directives_total.load(Relaxed),
             sent: self.sent_total.load(Relaxed),
             arrived: self.arrived_total.load(Relaxed),
             moved: self.moved_total.load(Relaxed),
         }
+    }
+
+    /// Whether managers want logins here, or there is none to say so.
+    pub fn accepts(&self, now: Timestamp) -> bool {
+        self.in_force(now).is_none_or(|in_force| in_force.directive.accept)
+    }
+
+    /// Whether managers name other gateways that take clients.
+    pub fn names_others(&self, now: Timestamp) -> bool {
+        self.in_force(now).is_some_and(|in_force| !in_force.directive.alternatives.is_empty())
     }
 
     /// Whether a login has to go elsewhere, or to come back later.

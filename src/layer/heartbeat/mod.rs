@@ -1,4 +1,5 @@
-//! Watches over connections: whatever gives no sign of life for longer than the tolerance is found by a scan.
+//! Watches over connections: whatever gives no sign of life for longer than the tolerance is found by a scan, and whatever
+//! has lasted for long enough by another one.
 //!
 //! The layer adds a request to the table and hands its [`Pulse`] to the inner service, which keeps it for as long as the
 //! connection lasts and touches it for every frame that was *received*. What was sent proves nothing: the system accepts
@@ -29,6 +30,7 @@
 //! # });
 //! ```
 
+mod age;
 mod table;
 
 use std::{
@@ -41,6 +43,7 @@ use tower_service::Service;
 
 use crate::clock::Timestamp;
 
+pub use age::{Aged, MaxAge};
 pub use table::{Heartbeats, Pulse, TICK};
 
 /// A request that opens a link which must give signs of life.

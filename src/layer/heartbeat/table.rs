@@ -1,5 +1,5 @@
-//! One coarse tick per entry, in dense chunks: a sign of life is one relaxed store, and finding the silent ones is a walk
-//! over four bytes each. No timer, no clock, and nothing to cancel.
+//! Two coarse ticks per entry, in dense chunks: a sign of life is one relaxed store, and finding the silent ones is a walk
+//! over four bytes each, as is finding the old ones. No timer, no clock, and nothing to cancel.
 
 use std::{
     fmt,
@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
+use super::age::{Aged, MaxAge, draw};
 use crate::clock::Timestamp;
 
-/// The unit of time here. A tick in 32 bits lasts for 13 years.
+/// The unit of time here. A tick in 31 bits lasts for 6 years.
 pub const TICK: Duration = Duration::from_millis(100);
 
 /// Entries of a chunk: small enough that an idle table costs 16 KiB, large enough that a million entries are 250 chunks.
@@ -21,11 +22,18 @@ const CHUNK: usize = 4096;
 /// The tick of a place that is free, or whose silence has been reported.
 const SILENT: u32 = 0;
 
+/// The beginning of a place that is free, or whose stay has been reported.
+const AGELESS: u32 = 0;
+/// The entry has been told; the other bits say when, in place of when it began.
+const TOLD: u32 = 1 << 31;
+
 /// Everything that must give a sign of life from time to time. Clones share the table.
 ///
-/// An entry costs 4 bytes and a `T`, and 2 bytes more once its place has been given back.
+/// An entry costs 8 bytes and a `T`, and 2 bytes more once its place has been given back.
 pub struct Heartbeats<T> {
     chunks: Arc<Mutex<Vec<Arc<Chunk<T>>>>>,
+    /// Where the entries' ends are drawn from.
+    seed: u64,
 }
 
 /// The sign of life of one entry, which leaves the table when this is dropped.
@@ -38,6 +46,8 @@ pub struct Pulse<T> {
 
 struct Chunk<T> {
     ticks: [AtomicU32; CHUNK],
+    /// When each entry began or, with [`TOLD`], was told. Changed under the lock of `places` only.
+    begun: [AtomicU32; CHUNK],
     places: Mutex<Places<T>>,
     /// Entries in `places`. Rises under the table's lock only, so that an empty chunk can be taken out under it.
     occupied: AtomicUsize,
@@ -51,7 +61,12 @@ struct Places<T> {
 impl<T> Heartbeats<T> {
     /// An empty table.
     pub fn new() -> Self {
-        Self { chunks: Arc::default() }
+        Self::seeded(0)
+    }
+
+    /// An empty table whose entries end at other ages than those of a table with another seed.
+    pub fn seeded(seed: u64) -> Self {
+        Self { chunks: Arc::default(), seed }
     }
 
     /// Adds an entry whose first sign of life is `now`.
@@ -99,6 +114,18 @@ impl<T: Clone> Heartbeats<T> {
         count
     }
 
+    /// Reports every entry that has come to its end by this rule, and once more if it is still there after the grace.
+    /// An end is found by the first scan after it; nobody's is more than a [`TICK`] too early.
+    ///
+    /// `report` may drop pulses and use the table; no lock is held while it runs.
+    pub fn scan_ages(&self, now: Timestamp, rule: &MaxAge, mut report: impl FnMut(T, Aged)) {
+        let mut aged = Vec::new();
+        for chunk in self.occupied_chunks() {
+            chunk.take_aged(now, rule, self.seed, &mut aged);
+            aged.drain(..).for_each(|(entry, what)| report(entry, what));
+        }
+    }
+
     /// The chunks with entries. The empty ones are given back, so that a burst of connections leaves nothing behind.
     fn occupied_chunks(&self) -> Vec<Arc<Chunk<T>>> {
         let mut chunks = lock(&self.chunks);
@@ -125,6 +152,7 @@ impl<T> Chunk<T> {
     fn new() -> Self {
         Self {
             ticks: [const { AtomicU32::new(SILENT) }; CHUNK],
+            begun: [const { AtomicU32::new(AGELESS) }; CHUNK],
             places: Mutex::new(Places { entries: Vec::new(), free: Vec::new() }),
             occupied: AtomicUsize::new(0),
         }
@@ -144,6 +172,7 @@ impl<T> Chunk<T> {
             }
         };
         self.ticks[usize::from(index)].store(tick, Relaxed);
+        self.begun[usize::from(index)].store(tick.min(TOLD - 1), Relaxed);
         self.occupied.fetch_add(1, Relaxed);
         index
     }
@@ -151,6 +180,7 @@ impl<T> Chunk<T> {
     fn vacate(&self, index: u16) -> Option<T> {
         let mut places = lock(&self.places);
         self.ticks[usize::from(index)].store(SILENT, Relaxed);
+        self.begun[usize::from(index)].store(AGELESS, Relaxed);
         places.free.push(index);
         let entry = places.entries[usize::from(index)].take();
         self.occupied.fetch_sub(1, Relaxed);
@@ -179,10 +209,43 @@ impl<T: Clone> Chunk<T> {
     }
 }
 
-/// The tick of a time; never [`SILENT`].
+impl<T: Clone> Chunk<T> {
+    /// Appends the entries of which this rule has something to say. The lock is taken only if there are any.
+    fn take_aged(&self, now: Timestamp, rule: &MaxAge, seed: u64, aged: &mut Vec<(T, Aged)>) {
+        let youngest = tick(now - rule.least());
+        let look = |index: usize, begun: u32| match begun {
+            AGELESS => None,
+            told @ TOLD.. => (rule.stays_until(time(told & !TOLD)) <= now).then_some((AGELESS, Aged::Stays)),
+            // Drawn for those only who may be at their end already.
+            begun if begun > youngest => None,
+            begun => {
+                let end = rule.end(time(begun), draw(seed, index as u16, begun));
+                (end <= now).then_some((TOLD | tick(now).min(TOLD - 1), Aged::Ends))
+            }
+        };
+        let looks = || self.begun.iter().enumerate().map(|(index, begun)| (begun, look(index, begun.load(Relaxed))));
+        if looks().all(|(_, said)| said.is_none()) {
+            return;
+        }
+        let places = lock(&self.places);
+        for ((begun, said), entry) in looks().zip(&places.entries) {
+            if let (Some((then, what)), Some(entry)) = (said, entry) {
+                begun.store(then, Relaxed);
+                aged.push((entry.clone(), what));
+            }
+        }
+    }
+}
+
+/// The tick of a time; never [`SILENT`] or [`AGELESS`].
 fn tick(time: Timestamp) -> u32 {
     let ticks = time.as_nanos() / TICK.as_nanos() as u64;
     u32::try_from(ticks).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+/// When a tick begins.
+fn time(tick: u32) -> Timestamp {
+    Timestamp::ZERO + TICK * (tick - 1)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -191,7 +254,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<T> Clone for Heartbeats<T> {
     fn clone(&self) -> Self {
-        Self { chunks: self.chunks.clone() }
+        Self { chunks: self.chunks.clone(), seed: self.seed }
     }
 }
 
@@ -296,6 +359,90 @@ mod tests {
             pulses[entry] = None;
             drop(table.insert(7, at(20_000)));
         });
+        assert!(table.is_empty());
+    }
+
+    const HOUR: u64 = 3_600_000;
+
+    /// Everyone who comes to an end, and everyone who stays, second by second from `from` to `to`.
+    fn aged(table: &Heartbeats<u64>, rule: &MaxAge, from: u64, to: u64) -> (Vec<(u64, u64)>, Vec<u64>) {
+        let (mut ends, mut stays) = (Vec::new(), Vec::new());
+        for second in from / 1000..=to / 1000 {
+            table.scan_ages(at(second * 1000), rule, |entry, what| match what {
+                Aged::Ends => ends.push((entry, second)),
+                Aged::Stays => stays.push(entry),
+            });
+        }
+        (ends, stays)
+    }
+
+    fn hour(since: u64) -> MaxAge {
+        MaxAge::follow(None, Some(Duration::from_millis(HOUR)), at(since)).unwrap()
+    }
+
+    /// How many in the fullest ten seconds, of those that begin with a full ten.
+    fn fullest(ends: &[(u64, u64)]) -> usize {
+        let mut counts = std::collections::BTreeMap::<_, usize>::new();
+        ends.iter().for_each(|(_, second)| *counts.entry(second / 10).or_default() += 1);
+        counts.into_values().max().unwrap_or(0)
+    }
+
+    #[test]
+    fn entries_that_began_together_end_one_after_the_other_around_the_age() {
+        for seed in 0..3 {
+            let table = Heartbeats::seeded(seed);
+            let _pulses: Vec<_> = (0..7200).map(|entry| table.insert(entry, at(1000))).collect();
+            let (mut ends, stays) = aged(&table, &hour(0), HOUR * 8 / 9, HOUR * 8 / 7);
+            let (first, last) = (ends[0].1, ends[ends.len() - 1].1);
+            assert!((3241..3260).contains(&first) && (3940..=3962).contains(&last), "seed {seed}: {first} to {last}");
+            assert!(fullest(&ends) < 150, "seed {seed}: {} in 10 s, where 100 are even", fullest(&ends));
+            assert_eq!(stays.len(), 7200, "each is told once, and once more");
+            ends.sort_unstable();
+            assert_eq!(ends.iter().map(|&(entry, _)| entry).collect::<Vec<_>>(), Vec::from_iter(0..7200));
+        }
+    }
+
+    #[test]
+    fn a_rule_that_comes_into_force_among_old_entries_spreads_them() {
+        let table = Heartbeats::seeded(1);
+        let _pulses: Vec<_> = (0..7200).map(|entry| table.insert(entry, at(entry))).collect();
+        let day = 24 * HOUR;
+        let (ends, _) = aged(&table, &hour(day), day, day + HOUR / 4);
+        let (begin, last) = (day / 1000, ends[ends.len() - 1].1);
+        assert!(ends.len() == 7200 && last > begin + 700 && last <= begin + 721, "{} until {last}", ends.len());
+        assert!(fullest(&ends) < 150, "{} in 10 s, where 100 are even", fullest(&ends));
+    }
+
+    #[test]
+    fn a_steady_crowd_moves_at_its_number_by_the_age() {
+        // One login each half second for an hour; whoever comes to an end begins anew, in the same place of the table.
+        let table = Heartbeats::seeded(2);
+        let mut pulses: Vec<_> = (0..7200).map(|entry| Some(table.insert(entry, at(entry * 500)))).collect();
+        let mut ends = 0;
+        for second in (3600..4 * 3600).step_by(15) {
+            table.scan_ages(at(second * 1000), &hour(0), |entry, what| {
+                assert_eq!(what, Aged::Ends);
+                ends += 1;
+                pulses[entry as usize] = None;
+                pulses[entry as usize] = Some(table.insert(entry, at(second * 1000)));
+            });
+        }
+        assert!((3 * 7200 - 720..3 * 7200 + 720).contains(&ends), "{ends} of 7200 in 3 h, each once an hour");
+    }
+
+    #[test]
+    fn who_leaves_in_time_is_told_once_and_a_sign_of_life_changes_no_age() {
+        let table = Heartbeats::new();
+        let pulse = table.insert(7, at(0));
+        pulse.touch(at(HOUR));
+        let (ends, stays) = aged(&table, &hour(0), HOUR / 2, HOUR + HOUR / 10 + 61_000);
+        assert!(matches!(ends[..], [(7, 3240..=3960)]), "{ends:?}");
+        assert_eq!(stays, [7]);
+        drop(pulse);
+        let again = table.insert(8, at(2 * HOUR));
+        let (ends, _) = aged(&table, &hour(0), 2 * HOUR, 2 * HOUR + HOUR / 10);
+        assert_eq!(ends, [], "its place has a new age");
+        drop(again);
         assert!(table.is_empty());
     }
 

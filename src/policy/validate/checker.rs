@@ -53,6 +53,18 @@ impl Checker<'_> {
         self.ranged(written, range, default, |duration| format_duration(*duration))
     }
 
+    /// The written duration, or `None` if it is absent or a word in its place says so.
+    pub(super) fn duration_or_none(
+        &mut self,
+        written: &Option<At<Option<Duration>>>,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let At { value, place } = written.as_ref()?;
+        let duration = Some(At { value: (*value)?, place: place.clone() });
+        let least = *range.start();
+        Some(self.duration(&duration, range, least))
+    }
+
     /// The written value, or `default` if it is absent or out of range.
     pub(crate) fn ranged<T: PartialOrd + Clone>(
         &mut self,

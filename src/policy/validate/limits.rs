@@ -51,6 +51,7 @@ impl Checker<'_> {
                 MILLISECOND..=HOUR * 24,
                 default.heartbeat_tolerance,
             ),
+            max_age: self.duration_or_none(&text.max_age, SECOND..=MONTH),
             max_body_before_login: self.size(
                 &text.max_body_before_login,
                 1..=MAX_BODY_BYTES as u64,
