@@ -318,3 +318,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Counts stay usable whatever a panicking owner left behind.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(to: &[&str]) -> Fleet {
+        let gateway = |name: &str| pb::AlternativeGateway {
+            gateway: name.to_owned(),
+            addresses: vec![format!("{name}:1")],
+            weight: 1000,
+        };
+        let to = to.iter().map(|name| gateway(name)).collect();
+        let moves = Some(pb::Moves { per_second: 1.0, down_to: 0, to });
+        let directive = pb::Directive { alternatives: vec![gateway("anybody")], moves, ..pb::Directive::default() };
+        let (fleet, at) = (Fleet::default(), Timestamp::ZERO);
+        fleet.in_force.store(Some(Arc::new(InForce { directive, at, until: at + LONGEST_TTL })));
+        fleet
+    }
+
+    #[test]
+    fn who_moves_goes_where_a_manager_wants_it_and_who_has_to_go_wherever_there_is_room() {
+        let goes = |fleet: &Fleet, leaving| {
+            let named = fleet.destinations(leaving, Timestamp::ZERO);
+            named.into_iter().flat_map(|one| one.addresses).collect::<Vec<_>>()
+        };
+        let (wanted, anywhere) = (told(&["empty"]), told(&[]));
+        assert_eq!((goes(&wanted, false), goes(&wanted, true)), (vec!["empty:1".into()], vec!["anybody:1".into()]));
+        assert_eq!(goes(&anywhere, false), ["anybody:1"], "a drain names nobody");
+        let sent: Vec<_> = lock(&wanted.sent).sums(Timestamp::ZERO).into_iter().collect();
+        assert_eq!(sent, [("anybody".to_owned(), 1.0), ("empty".to_owned(), 1.0)], "each is on its way there");
+    }
+}
