@@ -145,7 +145,7 @@ mod tests {
         let even = |draws: &dyn Fn(u32) -> u32, what: &str| {
             let mut counts = [0; 10];
             for number in 0..10_000 {
-                counts[(u64::from(draws(number)) * 10 >> 32) as usize] += 1;
+                counts[draws(number) as usize / (u32::MAX as usize / 10 + 1)] += 1;
             }
             assert!(counts.iter().all(|count| (850..1150).contains(count)), "{what}: {counts:?}");
         };
