@@ -1,7 +1,10 @@
 //! What the layers cost around a service that answers at once, polled by hand, and that they allocate nothing.
 
+#[path = "../tests/answer/mod.rs"]
+mod answer;
+
 use std::{
-    future::{Future, Ready, ready},
+    future::Future,
     hint::black_box,
     pin::pin,
     sync::Arc,
@@ -13,39 +16,10 @@ use dagor::{
     admission::{Cut, Gate, GateSettings, Level, Value},
     clock::{Clock, Timestamp},
     layer::{QueueLayer, QueueSettings, ShedLayer, TagLayer},
-    request::{Failure, Timed},
 };
 use tower::{Layer, Service};
 
-struct Ask(u8);
-
-impl Timed for Ask {
-    fn arrived(&self) -> Timestamp {
-        Timestamp::ZERO
-    }
-
-    fn deadline(&self) -> Timestamp {
-        Timestamp::MAX
-    }
-}
-
-#[derive(Clone)]
-struct Answer;
-
-impl<R> Service<R> for Answer {
-    type Response = ();
-    type Error = Failure;
-    type Future = Ready<Result<(), Failure>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        drop(request);
-        ready(Ok(()))
-    }
-}
+use self::answer::{Answer, Ask};
 
 fn tag(ask: &Ask) -> Value {
     Value::new(Level::new(ask.0, 0), 0)

@@ -125,8 +125,22 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Milliseconds since the Unix epoch, for connection epochs and for people; never for measuring.
 pub fn unix_millis() -> u64 {
-    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    whole_millis(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Whole milliseconds, rounded down; saturates.
+pub fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The same in 32 bits, 49 days at most; most times on the wire are so.
+pub fn whole_millis_u32(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// The same, and never 0: an expiry in Redis, which takes no shorter one.
+pub fn expiry_millis(duration: Duration) -> u64 {
+    whole_millis(duration).max(1)
 }
 
 #[cfg(test)]

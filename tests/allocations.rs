@@ -1,7 +1,9 @@
 //! The hot path allocates nothing: not in the gate, not in the layers, not in a queue with a free place.
 
+mod answer;
+
 use std::{
-    future::{Future, Ready, ready},
+    future::Future,
     hint::black_box,
     pin::pin,
     sync::Arc,
@@ -15,40 +17,10 @@ use dagor::{
     clock::{Clock, Timestamp},
     id::MessageId,
     layer::{QueueLayer, QueueSettings, ShedLayer, TagLayer},
-    request::{Failure, Timed},
 };
 use tower::{Layer, Service};
 
-struct Ask(u8);
-
-impl Timed for Ask {
-    fn arrived(&self) -> Timestamp {
-        Timestamp::ZERO
-    }
-
-    fn deadline(&self) -> Timestamp {
-        Timestamp::MAX
-    }
-}
-
-/// Answers at once.
-#[derive(Clone)]
-struct Answer;
-
-impl<R> Service<R> for Answer {
-    type Response = ();
-    type Error = Failure;
-    type Future = Ready<Result<(), Failure>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        drop(request);
-        ready(Ok(()))
-    }
-}
+use self::answer::{Answer, Ask};
 
 fn value(business: u8) -> Value {
     Value::new(Level::new(business, 0), 0)

@@ -126,8 +126,8 @@ impl<T> Line<T> {
     /// # Errors
     ///
     /// [`Cause::Expired`] if its time has passed, [`Cause::TooLate`] if behind what is before it, at the measured drain
-    /// rate, its turn would come too late (or, under pressure, its answer), or if the line has stood still for longer than
-    /// it has time, [`Cause::QueueFull`] if everything in the full line is at least as important.
+    /// rate, its turn would come too late, or its answer where enough others wait to tell that, or if the line has stood
+    /// still for longer than it has time, [`Cause::QueueFull`] if everything in the full line is at least as important.
     pub fn join(&mut self, now: Timestamp, ticket: Ticket, item: T) -> Result<(Position, Option<Left<T>>), Cause> {
         if ticket.deadline <= now {
             return Err(Cause::Expired);

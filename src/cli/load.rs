@@ -1,15 +1,11 @@
 //! `dagor load`: flags become a [`LoadConfig`], the report becomes a table or JSON.
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, at_least_one};
-use crate::load::{self, Arrivals, LoadConfig, Mix, Pace, Progress, Report, Transport, config, table};
+use super::{Error, at_least_one, report::print};
+use crate::load::{self, Arrivals, LoadConfig, Mix, Pace, Progress, Transport, config, table};
 
 /// Offer load to a gateway over real sockets and report how each business fared.
 ///
@@ -137,7 +133,7 @@ pub fn run(args: Args) -> Result<(), Error> {
     });
     progress.finish();
     let report = result.map_err(explain)?;
-    print(&report, args.json).map_err(|error| Error::failed(format_args!("cannot write the report: {error}")))?;
+    print(&format!("\n{}", table::render(&report)), &report, args.json)?;
     if report.void && !args.allow_lag {
         let hint = "offer less, use more --threads or a less busy machine; --allow-lag accepts the run";
         return Err(Error::failed("this run is void: the generator could not keep up with its schedule").hint(hint));
@@ -154,16 +150,6 @@ async fn stop_on_ctrl_c(stop: CancellationToken) {
         }
         stop.cancel();
     }
-}
-
-fn print(report: &Report, json: bool) -> io::Result<()> {
-    writeln!(anstream::stderr().lock(), "\n{}", table::render(report))?;
-    if json {
-        let mut stdout = io::stdout().lock();
-        serde_json::to_writer(&mut stdout, report)?;
-        writeln!(stdout)?;
-    }
-    Ok(())
 }
 
 fn explain(error: load::Error) -> Error {

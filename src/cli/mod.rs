@@ -18,6 +18,7 @@ pub mod manager;
 pub mod operate;
 mod page;
 pub mod policy;
+mod report;
 pub mod route;
 pub mod serve;
 pub mod simulate;

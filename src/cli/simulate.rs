@@ -1,19 +1,15 @@
 //! `dagor simulate`: scenario files in, tables, JSON and a page of plots out.
 
 use std::{
-    fs,
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
-
-use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
 use super::{
     Error, at_least_one,
     page::{Page, quoted},
     policy,
+    report::{print, progress},
 };
 use crate::sim::{
     compare::{Job, compare},
@@ -68,6 +64,9 @@ pub struct Args {
     html: Option<PathBuf>,
 }
 
+/// What the bar says; a search takes hours.
+const RUNS: &str = "{bar:30} {pos:>5}/{len} runs, {eta} left";
+
 /// Runs the scenarios and prints what was found.
 ///
 /// # Errors
@@ -79,7 +78,7 @@ pub fn run(args: Args) -> Result<(), Error> {
     }
     let jobs = args.jobs()?;
     let page = args.html.as_deref().map(|file| Page::begin(file, args.command(), &jobs)).transpose()?;
-    let bar = progress(jobs.iter().map(Job::runs).sum());
+    let bar = progress(jobs.iter().map(Job::runs).sum::<usize>() as u64, RUNS);
     let report = compare(&jobs, &|| bar.inc(1));
     bar.finish_and_clear();
     print(&table::render(&report), &report, args.json)?;
@@ -98,7 +97,7 @@ pub fn run(args: Args) -> Result<(), Error> {
 fn search(args: &Args, plan: Plan) -> Result<(), Error> {
     let names = args.searched()?;
     let jobs = Args { controllers: Vec::new(), ..args.clone() }.jobs()?;
-    let bar = progress(names.iter().map(|name| tune::runs(name, &jobs, plan)).sum());
+    let bar = progress(names.iter().map(|name| tune::runs(name, &jobs, plan)).sum::<usize>() as u64, RUNS);
     let mut tuned = Vec::new();
     for name in names {
         let found = tune::tune(name, &jobs, plan, &|| bar.inc(1));
@@ -196,27 +195,4 @@ fn unknown(name: &str) -> Error {
 
 fn is_toml(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "toml")
-}
-
-/// How far it is, on standard error, if that is a terminal.
-fn progress(runs: usize) -> ProgressBar {
-    const REDRAWN_EVERY: Duration = Duration::from_millis(200);
-    let style = ProgressStyle::with_template("{bar:30} {pos:>5}/{len} runs, {eta} left").expect("a constant template");
-    let bar = ProgressBar::new(runs as u64).with_style(style);
-    bar.enable_steady_tick(REDRAWN_EVERY);
-    bar
-}
-
-/// The table goes to standard error, so that the JSON can be piped.
-fn print(table: &str, report: &impl Serialize, json: bool) -> Result<(), Error> {
-    let write = || -> io::Result<()> {
-        writeln!(anstream::stderr().lock(), "{table}")?;
-        if json {
-            let mut stdout = io::stdout().lock();
-            serde_json::to_writer(&mut stdout, report)?;
-            writeln!(stdout)?;
-        }
-        Ok(())
-    };
-    write().map_err(|error| Error::failed(format_args!("cannot write the report: {error}")))
 }

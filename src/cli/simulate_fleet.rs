@@ -1,18 +1,17 @@
 //! `dagor simulate-fleet`: a scenario of a fleet in, a table, JSON and a page of plots out.
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-    time::Duration,
+use std::path::PathBuf;
+
+use super::{
+    Error,
+    page::{Writing, quoted},
+    policy,
+    report::{print, progress},
 };
-
-use indicatif::{ProgressBar, ProgressStyle};
-
-use super::{Error, page::Writing, page::quoted, policy};
 use crate::{
     clock::Clock,
     sim::{
-        fleet::{self, Report, Scenario, table},
+        fleet::{self, Scenario, table},
         html,
     },
 };
@@ -58,11 +57,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
         }
     };
     let page = args.html.as_deref().map(Writing::begin).transpose()?;
-    let bar = progress();
+    let bar = progress(STEPS, "{bar:30} {percent:>3} %, {eta} left");
     let report =
         fleet::run(&scenario, args.seed, &Clock::system(), |done| bar.set_position((done * STEPS as f64) as u64));
     bar.finish_and_clear();
-    print(&report, args.json)?;
+    print(&table::render(&report), &report, args.json)?;
     if let Some(page) = page {
         let command = format!("dagor simulate-fleet {} --seed {}", quoted(&file), args.seed);
         page.finish(&html::fleet(&report, &command))?;
@@ -71,26 +70,3 @@ pub fn run(args: &Args) -> Result<(), Error> {
 }
 
 const STEPS: u64 = 1000;
-
-/// How far it is, on standard error, if that is a terminal.
-fn progress() -> ProgressBar {
-    const REDRAWN_EVERY: Duration = Duration::from_millis(200);
-    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %, {eta} left").expect("a constant template");
-    let bar = ProgressBar::new(STEPS).with_style(style);
-    bar.enable_steady_tick(REDRAWN_EVERY);
-    bar
-}
-
-/// The table goes to standard error, so that the JSON can be piped.
-fn print(report: &Report, json: bool) -> Result<(), Error> {
-    let write = || -> io::Result<()> {
-        writeln!(anstream::stderr().lock(), "{}", table::render(report))?;
-        if json {
-            let mut stdout = io::stdout().lock();
-            serde_json::to_writer(&mut stdout, report)?;
-            writeln!(stdout)?;
-        }
-        Ok(())
-    };
-    write().map_err(|error| Error::failed(format_args!("cannot write the report: {error}")))
-}

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
+/// So many intervals pass without a ping at the most, however much else is said: only its answer tells a busy client over which
+/// time to spread its return now, and where to go.
+const INTERVALS_BETWEEN_PINGS: u32 = 2;
+
 /// When to ping, and when to give the connection up.
 #[derive(Debug)]
 pub(super) struct Liveness {
@@ -32,9 +36,11 @@ impl Liveness {
         self.sent = now;
     }
 
-    /// When nothing was sent, or nothing received, for an interval; pings are at least an interval apart.
+    /// When nothing was sent, or nothing received, for an interval, and in any case two intervals after the last one; pings
+    /// are at least an interval apart.
     pub(super) fn ping_at(&self) -> Timestamp {
-        self.sent.min(self.received).max(self.pinged) + self.interval
+        let quiet = self.sent.min(self.received).max(self.pinged) + self.interval;
+        quiet.min(self.pinged + self.interval * INTERVALS_BETWEEN_PINGS)
     }
 
     /// When nothing was received for the tolerance.
@@ -75,10 +81,22 @@ mod tests {
     }
 
     #[test]
-    fn traffic_both_ways_needs_no_ping() {
+    fn traffic_both_ways_needs_a_ping_in_every_second_interval() {
         let mut liveness = liveness();
         liveness.sent(at(8));
         liveness.received(at(9));
         assert_eq!(liveness.ping_at(), at(18));
+        for second in 9..20 {
+            liveness.sent(at(second));
+            liveness.received(at(second));
+        }
+        assert_eq!(liveness.ping_at(), at(20), "two intervals after the login");
+        liveness.pinged(at(20));
+        liveness.sent(at(29));
+        liveness.received(at(29));
+        assert_eq!(liveness.ping_at(), at(39));
+        liveness.sent(at(38));
+        liveness.received(at(38));
+        assert_eq!(liveness.ping_at(), at(40), "two intervals after the last ping");
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{establish::millis, link::Answer, scratch::Scratch, settlement::Settlement};
+use super::{link::Answer, scratch::Scratch, settlement::Settlement};
 use crate::{
-    clock::Timestamp,
+    clock::{Timestamp, whole_millis_u32},
     id::{BusinessCode, MessageId},
     pb::client as pb,
     request::Failure,
@@ -125,7 +125,7 @@ pub fn failed(failure: Failure) -> pb::Reply {
         Failure::Failed { detail } => (pb::Outcome::Replied, detail, Duration::ZERO),
         Failure::TimedOut | Failure::Lost => (pb::Outcome::Unknown, String::new(), Duration::ZERO),
     };
-    let retry_after_ms = millis(retry_after);
+    let retry_after_ms = whole_millis_u32(retry_after);
     pb::Reply { outcome: outcome.into(), reason, detail, retry_after_ms, ..pb::Reply::default() }
 }
 

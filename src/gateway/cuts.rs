@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use super::{Gateway, connection::Connection, establish::millis, request::Table};
+use super::{Gateway, connection::Connection, request::Table};
 use crate::{
     admission::{Cut, resolve, upstream::loosest},
-    clock::{Timestamp, unix_millis},
+    clock::{Timestamp, unix_millis, whole_millis_u32},
     id::BusinessCode,
     pb::client as pb,
     policy::table::{Balance, Business},
@@ -61,7 +61,7 @@ impl Gateway {
             Some(pb::ResolvedCut {
                 business: u32::from(business.code.0),
                 open_permille: u32::from(resolved.open_permille),
-                valid_ms: millis(resolved.valid),
+                valid_ms: whole_millis_u32(resolved.valid),
             })
         });
         told.collect()

@@ -17,7 +17,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    clock::unix_millis,
+    clock::{unix_millis, whole_millis_u32},
     id::MessageId,
     layer::heartbeat::Monitored,
     pb::client as pb,
@@ -77,12 +77,12 @@ fn welcome(gateway: &Gateway, policy: &Policy, wanted_heartbeat: Duration) -> pb
         version: VERSION,
         gateway: gateway.home.gateway.clone(),
         incarnation: gateway.home.incarnation.0,
-        heartbeat_ms: millis(heartbeat),
-        tolerance_ms: millis(connections.heartbeat_tolerance),
+        heartbeat_ms: whole_millis_u32(heartbeat),
+        tolerance_ms: whole_millis_u32(connections.heartbeat_tolerance),
         limits: Some(pb::Limits {
             max_body_bytes: u32::try_from(connections.max_body).unwrap_or(u32::MAX),
             max_in_flight: u32::try_from(connections.max_in_flight).unwrap_or(u32::MAX),
-            keep_for_ms: millis(connections.keep_for),
+            keep_for_ms: whole_millis_u32(connections.keep_for),
         }),
         businesses: policy
             .businesses
@@ -90,7 +90,7 @@ fn welcome(gateway: &Gateway, policy: &Policy, wanted_heartbeat: Duration) -> pb
             .map(|business| pb::Business {
                 code: u32::from(business.code.0),
                 name: business.name.clone(),
-                timeout_ms: millis(business.timeout),
+                timeout_ms: whole_millis_u32(business.timeout),
                 ordering: match business.ordering {
                     Ordering::None => pb::Ordering::None,
                     Ordering::Outbox => pb::Ordering::Outbox,
@@ -101,9 +101,4 @@ fn welcome(gateway: &Gateway, policy: &Policy, wanted_heartbeat: Duration) -> pb
         spread_ms: gateway.spread_ms(),
         ..pb::Welcome::default()
     }
-}
-
-/// Whole milliseconds for the wire; saturates.
-pub(super) fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

@@ -17,12 +17,12 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    connection::Connection, deadline::Deadline, establish::millis, fleet::rules::scattered, presence::Presence,
-    session::Terms, worker::Worker,
+    connection::Connection, deadline::Deadline, fleet::rules::scattered, presence::Presence, session::Terms,
+    worker::Worker,
 };
 use crate::{
     admission::{Cause, Refusal},
-    clock::Timestamp,
+    clock::{Timestamp, whole_millis_u32},
     layer::{
         heartbeat::Pulse,
         limit::{Incoming, Permit, Permitted, Refused},
@@ -156,7 +156,7 @@ impl Rejection {
             Self::Elsewhere(elsewhere) => elsewhere.alternatives.clone(),
             _ => Vec::new(),
         };
-        let (detail, retry_after_ms) = (detail.into(), millis(retry_after));
+        let (detail, retry_after_ms) = (detail.into(), whole_millis_u32(retry_after));
         Some(pb::Refused { reason: reason.code(), detail, retry_after_ms, alternatives, ..pb::Refused::default() })
     }
 }

@@ -17,7 +17,7 @@ use arc_swap::ArcSwapOption;
 
 use super::{connection::Connection, request::Table};
 use crate::{
-    clock::unix_millis,
+    clock::{unix_millis, whole_millis},
     id::{BusinessCode, OutboxId},
     pb::service as pb,
     policy::table::{Marks as Bounds, Policy, Service},
@@ -91,11 +91,11 @@ pub fn grant(wanted: &pb::Mark, service: &Service, whom: Marked, unix_ms: u64) -
     if levels.0 > levels.1 || !contains(allowed, levels) {
         return Err(MarkFault::Levels);
     }
-    let longest = unix_ms.saturating_add(millis(bounds.longest));
+    let longest = unix_ms.saturating_add(whole_millis(bounds.longest));
     let (until_unix_ms, outbox) = match wanted.until_unix_ms {
         0 => (longest, Some(whom.outbox)),
         past if past <= unix_ms => return Err(MarkFault::Past),
-        late if late > longest.saturating_add(millis(CLOCKS_APART)) => return Err(MarkFault::TooLong),
+        late if late > longest.saturating_add(whole_millis(CLOCKS_APART)) => return Err(MarkFault::TooLong),
         until => (until.min(longest), None),
     };
     Ok(Some(Mark { levels, until_unix_ms, outbox, service: service.name.clone() }))
@@ -121,10 +121,6 @@ fn has_tier(bounds: &Bounds, tier: u8) -> bool {
 
 const fn contains(allowed: (u8, u8), levels: (u8, u8)) -> bool {
     allowed.0 <= levels.0 && levels.1 <= allowed.1
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where a connection keeps its mark. Looking for one costs a client without a mark no more than a flag.

@@ -61,7 +61,6 @@ pub use self::{
 use self::{
     connection::{ByteBudget, Connection, Ending},
     counters::Outcome,
-    establish::millis,
     fleet::{
         Fleet,
         rules::{self, Turns},
@@ -77,7 +76,7 @@ use self::{
 };
 use crate::{
     admission::{Gate, OwnGate, PriorityKey},
-    clock::Clock,
+    clock::{Clock, whole_millis_u32},
     id::BusinessCode,
     layer::{
         limit::{LimitHandle, Limits},
@@ -188,7 +187,7 @@ impl Gateway {
             sample: OnceLock::new(),
             running: OnceLock::new(),
             draining: AtomicBool::new(false),
-            spread_ms: AtomicU32::new(millis(rules::SHORTEST_SPREAD)),
+            spread_ms: AtomicU32::new(whole_millis_u32(rules::SHORTEST_SPREAD)),
             aged: AtomicU64::new(0),
             closed: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
         }))
@@ -280,7 +279,7 @@ impl Gateway {
     fn update_spread(&self) {
         let spare = self.fleet.spare_logins(self.clock.now());
         let rate = spare.unwrap_or_else(|| self.store.current().connections.login_rate);
-        self.spread_ms.store(millis(rules::spread(self.roster.len() as u64, rate)), Ordering::Relaxed);
+        self.spread_ms.store(whole_millis_u32(rules::spread(self.roster.len() as u64, rate)), Ordering::Relaxed);
     }
 }
 

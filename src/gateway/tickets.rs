@@ -18,6 +18,7 @@ use tokio::time::{interval, sleep};
 
 use super::{connection::Connection, login, roster::Member};
 use crate::{
+    clock::whole_millis,
     mac::SigningKey,
     pb::client as pb,
     policy::{PolicyStore, table::Policy},
@@ -114,7 +115,7 @@ impl Tickets {
     /// A ticket for somebody who is connected here.
     pub fn issue(&self, connection: &Connection, policy: &Policy, unix_ms: u64) -> Bytes {
         let tier = policy.tiers.get(usize::from(connection.tier));
-        let validity_ms = u64::try_from(policy.tickets.validity.as_millis()).unwrap_or(u64::MAX);
+        let validity_ms = whole_millis(policy.tickets.validity);
         let ticket = Ticket {
             user: connection.user().to_owned(),
             device: connection.device().to_owned(),

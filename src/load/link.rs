@@ -19,7 +19,7 @@ use super::{
     tally::Ending,
 };
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::{Clock, Timestamp, whole_millis_u32},
     id::{BusinessCode, MessageId},
     pb::client::{Kick, Outcome, Ping, Pong, PushAck, Refused, Reply, Request, Welcome},
     wire::{self, Flags, Frame, Kind},
@@ -91,7 +91,7 @@ impl Link {
         }
         let oldest = state.pending.oldest().0;
         let request = Request {
-            timeout_ms: u32::try_from(self.common.timeout.as_millis()).unwrap_or(u32::MAX),
+            timeout_ms: whole_millis_u32(self.common.timeout),
             oldest_unsettled: oldest,
             oldest_unsettled_of_business: oldest,
             after: 0,
@@ -309,7 +309,7 @@ impl State {
         // The gateway answers a ping, so that one without other traffic is still heard.
         let silent = now.since(self.last_sent.min(self.last_received)) >= self.ping_every;
         if silent && self.unwritten.is_empty() {
-            let next_interval_ms = u32::try_from(self.ping_every.as_millis()).unwrap_or(u32::MAX);
+            let next_interval_ms = whole_millis_u32(self.ping_every);
             wire::encode_control(
                 &mut self.unwritten,
                 Kind::Ping,

@@ -16,7 +16,7 @@ use super::{
     wire,
 };
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::{Clock, Timestamp, whole_millis},
     id::Incarnation,
     pb::manager::{self as pb, manager_server::Manager},
 };
@@ -177,7 +177,7 @@ fn directive_of(
     let cap = |cap: &super::core::orders::CapOrder| pb::Cap {
         service: cap.service.clone(),
         cut: cap.cut.bits(),
-        left_ms: wire::to_millis(cap.left),
+        left_ms: whole_millis(cap.left),
     };
     directive.caps = orders.caps.iter().map(cap).collect();
     let kick = |kick: &super::core::orders::KickOrder| pb::Kick {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     admission::{Cut, Level},
+    clock::{whole_millis, whole_millis_u32},
     histogram::Histogram,
     id::{Incarnation, MAX_NAME_BYTES},
     pb::manager as pb,
@@ -122,7 +123,7 @@ fn p99(from: &pb::Histogram) -> Option<Duration> {
 
 /// A directive without cuts, caps, kicks and policy, which are the same for many.
 pub fn directive(from: &Directive, settings: &Settings) -> pb::Directive {
-    let over = |&(kind, lasted): &(MarkKind, Duration)| pb::Over { mark: kind.code(), for_ms: to_millis(lasted) };
+    let over = |&(kind, lasted): &(MarkKind, Duration)| pb::Over { mark: kind.code(), for_ms: whole_millis(lasted) };
     let standing = &from.standing;
     pb::Directive {
         accept: from.accept,
@@ -135,14 +136,14 @@ pub fn directive(from: &Directive, settings: &Settings) -> pb::Directive {
                 weight: one.weight,
             })
             .collect(),
-        ttl_ms: to_millis_u32(settings.ttl),
-        report_interval_ms: to_millis_u32(settings.interval),
+        ttl_ms: whole_millis_u32(settings.ttl),
+        report_interval_ms: whole_millis_u32(settings.interval),
         standing: Some(pb::Standing {
             accepting: standing.accepting,
-            for_ms: to_millis(standing.age),
+            for_ms: whole_millis(standing.age),
             over: standing.over.iter().map(over).collect(),
             reason: standing.reason.clone(),
-            wait_ms: to_millis_u32(standing.wait),
+            wait_ms: whole_millis_u32(standing.wait),
         }),
         spare_logins: from.spare_logins,
         moves: from.moves.map(|moves| pb::Moves { per_second: moves.per_second, down_to: moves.down_to }),
@@ -192,15 +193,6 @@ fn millis(millis: u64) -> Duration {
 
 fn micros(micros: u64) -> Duration {
     Duration::from_micros(micros).min(LONGEST)
-}
-
-/// Whole milliseconds; saturates.
-pub fn to_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn to_millis_u32(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -314,8 +314,8 @@ pub enum PresenceKind {
     Online = 0,
     /// A client is gone, and no later login of its device at this gateway has taken its place.
     Offline = 1,
-    /// A gateway is lost, with everybody who was online through it: its lease has ended and was not given back. Each of the
-    /// other gateways says so; `lost_incarnation` tells that it is the same loss.
+    /// A gateway is lost, with everybody who was online through it: its lease has ended and was not given back. One of the
+    /// other gateways says so, and again another one if that is lost before it was heard.
     GatewayLost = 2,
 }
 impl PresenceKind {

@@ -100,6 +100,26 @@ pub enum Renewed {
     New,
 }
 
+/// Something that one home of those that live has to tell a service: that another home is lost.
+#[derive(Clone, Copy, Debug)]
+pub struct Loss<'a> {
+    /// Who is lost.
+    pub lost: Incarnation,
+    /// Who is to know, by the name that the policy gives it.
+    pub service: &'a str,
+}
+
+/// Who tells of a loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Teller {
+    /// The home that asked.
+    Own,
+    /// Another one that lives.
+    Other,
+    /// Nobody any more: the service knows.
+    Nobody,
+}
+
 /// How often calls of one kind ended in one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallCount {
@@ -160,6 +180,17 @@ pub trait Registry: Send + Sync {
     /// they cannot renew it.
     fn lost(&self, _now: Timestamp) -> Answer<'_, Vec<Incarnation>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Who is to tell of a loss: whoever asks first, and of the others the first one to ask after that one has ended. So a
+    /// service is told once of a loss, and again only if who told it has ended before it could say so.
+    fn claim_loss<'a>(&'a self, _loss: Loss<'a>, _home: &'a Arc<Home>, _now: Timestamp) -> Answer<'a, Teller> {
+        Box::pin(async { Ok(Teller::Own) })
+    }
+
+    /// The service knows of a loss from this home. Nobody is to tell it again, unless the lost one lives and is lost once more.
+    fn settle_loss<'a>(&'a self, _loss: Loss<'a>, _home: &'a Arc<Home>, _now: Timestamp) -> Answer<'a, ()> {
+        Box::pin(async { Ok(()) })
     }
 
     /// How calls ended so far; what never happened is left out. A registry that cannot fail need not count.

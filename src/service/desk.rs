@@ -16,14 +16,14 @@ use tokio::sync::{Notify, Semaphore};
 use super::{
     grants::Ledger,
     guard::Guard,
-    handler::{Request, millis},
+    handler::Request,
     memory::{Claimed, Memory},
     queue::WaitQueue,
     store::IdempotencyStore,
 };
 use crate::{
     admission::{Backlog, Cut},
-    clock::{Clock, Timestamp},
+    clock::{Clock, Timestamp, whole_millis_u32},
     pb::service as pb,
 };
 
@@ -342,7 +342,7 @@ fn fate(job: &Job, now: Timestamp) -> Fate {
 
 /// A refusal, which lacks its call's id.
 pub(super) fn refused(detail: &str, retry_after: Duration) -> pb::Answer {
-    let (outcome, retry_after_ms) = (pb::AnswerOutcome::Refused.into(), millis(retry_after));
+    let (outcome, retry_after_ms) = (pb::AnswerOutcome::Refused.into(), whole_millis_u32(retry_after));
     pb::Answer { outcome, detail: detail.to_owned(), retry_after_ms, ..pb::Answer::default() }
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     admission::Value,
-    clock::{Clock, Timestamp},
+    clock::{Clock, Timestamp, whole_millis_u32},
     id::{BusinessCode, MessageId, OutboxId},
     pb::service as pb,
 };
@@ -232,12 +232,12 @@ pub(super) fn answer(result: Result<Reply, HandlerError>) -> pb::Answer {
         HandlerError::Unknown { detail } => (pb::AnswerOutcome::Unknown, detail, Duration::ZERO),
     };
     detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
-    pb::Answer { outcome: outcome.into(), detail, retry_after_ms: millis(retry_after), ..pb::Answer::default() }
-}
-
-/// A hint on the wire.
-pub(super) fn millis(retry_after: Duration) -> u32 {
-    u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX)
+    pb::Answer {
+        outcome: outcome.into(),
+        detail,
+        retry_after_ms: whole_millis_u32(retry_after),
+        ..pb::Answer::default()
+    }
 }
 
 #[cfg(test)]

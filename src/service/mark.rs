@@ -2,7 +2,10 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use crate::{clock::unix_millis, pb::service as pb};
+use crate::{
+    clock::{unix_millis, whole_millis},
+    pb::service as pb,
+};
 
 /// Moves what follows of a client to other user levels, in place of those of its tier.
 ///
@@ -33,8 +36,7 @@ impl Mark {
 
     /// From now on for this long, which is taken to the millisecond.
     pub fn lasting(levels: RangeInclusive<u8>, duration: Duration) -> Self {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Self::until(levels, unix_millis().saturating_add(millis))
+        Self::until(levels, unix_millis().saturating_add(whole_millis(duration)))
     }
 
     /// Until this time in milliseconds since the Unix epoch; 0 is the end of the session.

@@ -2,12 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use dagor::client::{Client, ClientConfig, ClientEvent, CloseReason, Events, OutboxLimits, Pushes};
+use dagor::{
+    client::{Client, ClientConfig, ClientEvent, CloseReason, Events, OutboxLimits, Pushes},
+    wire::Reason,
+};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{fleet::until, ledger::user};
@@ -29,7 +33,7 @@ pub(crate) enum What {
     /// It was told to move.
     Moving,
     /// A message of it was refused.
-    MessageRefused,
+    MessageRefused { code: u32, detail: String },
 }
 
 /// Something that happened.
@@ -139,7 +143,7 @@ async fn watch(client: usize, mut events: Events, began: Instant, log: Arc<Mutex
             }
             ClientEvent::Waiting { delay, .. } => What::Lost { delay },
             ClientEvent::Moving { .. } => What::Moving,
-            ClientEvent::Refused { .. } => What::MessageRefused,
+            ClientEvent::Refused { verdict, .. } => What::MessageRefused { code: verdict.code, detail: verdict.detail },
             ClientEvent::Sent { .. }
             | ClientEvent::Unknown { .. }
             | ClientEvent::HeldBack { .. }
@@ -157,6 +161,56 @@ pub(crate) fn count(log: &[Entry], is: impl Fn(&Entry) -> bool) -> usize {
     log.iter().filter(|entry| is(entry)).count()
 }
 
+/// Messages that were refused, by reason, gateway and the words that came with it.
+#[derive(Default)]
+pub(crate) struct Refusals(BTreeMap<(u32, String, String), Refused>);
+
+/// How often, and from when to when.
+struct Refused {
+    times: usize,
+    first: Duration,
+    last: Duration,
+}
+
+impl Refusals {
+    /// Of a log, from this time on.
+    pub(crate) fn of(log: &[Entry], from: Duration) -> Self {
+        let (mut places, mut refusals) = (BTreeMap::new(), Self::default());
+        for Entry { at, client, what } in log {
+            match what {
+                What::Connected { gateway } => drop(places.insert(client, gateway.clone())),
+                What::MessageRefused { code, detail } if *at >= from => {
+                    let place = places.get(client).cloned().unwrap_or_default();
+                    let new = Refused { times: 0, first: *at, last: *at };
+                    let refused = refusals.0.entry((*code, place, detail.clone())).or_insert(new);
+                    (refused.times, refused.last) = (refused.times + 1, *at);
+                }
+                What::MessageRefused { .. }
+                | What::Trying { .. }
+                | What::Refused { .. }
+                | What::Lost { .. }
+                | What::Moving => {}
+            }
+        }
+        refusals
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.values().map(|refused| refused.times).sum()
+    }
+}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "messages refused: {}", self.count())?;
+        for ((code, gateway, detail), Refused { times, first, last }) in &self.0 {
+            let name = Reason::from_code(*code).map_or("unknown", Reason::name);
+            write!(f, "\n  {times} by {gateway}, {code} {name} {detail}, from {first:?} to {last:?}")?;
+        }
+        Ok(())
+    }
+}
+
 /// How long logins took, from the try to the `Welcome`, for those that came within these times. Sorted.
 pub(crate) fn logins(log: &[Entry], within: Range<Duration>) -> Vec<Duration> {
     let mut trying = BTreeMap::new();
@@ -169,7 +223,7 @@ pub(crate) fn logins(log: &[Entry], within: Range<Duration>) -> Vec<Duration> {
                     took.push(entry.at - tried);
                 }
             }
-            What::Refused { .. } | What::Lost { .. } | What::Moving | What::MessageRefused => {}
+            What::Refused { .. } | What::Lost { .. } | What::Moving | What::MessageRefused { .. } => {}
         }
     }
     took.sort();

@@ -28,8 +28,7 @@ pub(crate) struct Curve {
     lost: usize,
     /// When each was back, sorted.
     back: Vec<Duration>,
-    /// How long each took beyond the part of its spread that it had drawn, sorted.
-    beyond: Vec<Duration>,
+    longest_wait: Duration,
     rows: Vec<Row>,
 }
 
@@ -40,7 +39,9 @@ impl Curve {
         let count = (length.as_secs_f64() / step.as_secs_f64()).ceil() as usize;
         let mut rows: Vec<_> = (0..count).map(|_| Row::default()).collect();
         for entry in log.iter().filter(|entry| entry.at >= at) {
-            if let What::Lost { delay } = entry.what {
+            if let What::Lost { delay } = entry.what
+                && lost.binary_search(&entry.client).is_ok()
+            {
                 waits.entry(entry.client).or_insert(delay);
             }
             if !matches!(entry.what, What::Connected { .. }) {
@@ -53,17 +54,13 @@ impl Curve {
                 first.entry(entry.client).or_insert(entry.at - at);
             }
         }
-        let late =
-            |(client, at): (&usize, &Duration)| at.saturating_sub(waits.get(client).copied().unwrap_or_default());
-        let mut beyond: Vec<_> = first.iter().map(late).collect();
-        beyond.sort();
         let mut back: Vec<_> = first.into_values().collect();
         back.sort();
         for (number, row) in rows.iter_mut().enumerate() {
             let end = step * (number as u32 + 1);
             row.back = back.partition_point(|&at| at < end);
         }
-        Self { step, lost: lost.len(), back, beyond, rows }
+        Self { step, lost: lost.len(), back, longest_wait: waits.into_values().max().unwrap_or_default(), rows }
     }
 
     /// What those who kept their connections paid meanwhile.
@@ -90,9 +87,9 @@ impl Curve {
         self.back.len()
     }
 
-    /// How long this share of them took beyond what they had drawn from their spread.
-    pub(crate) fn beyond(&self, share: f64) -> Duration {
-        quantile(&self.beyond, share)
+    /// The longest that one of them waited before its first try.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        self.longest_wait
     }
 
     /// When so many of all that were lost were back.

@@ -29,7 +29,8 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(15);
 pub(crate) struct Setup {
     /// Lines of the policy's `[connections]`.
     pub(crate) connections: String,
-    /// Whether gates never find themselves overloaded: then whatever is refused is the managers' doing.
+    /// Whether gates never find themselves overloaded and no message runs out of time: then what is refused is not the doing
+    /// of a machine that has no processor for the service for a while.
     pub(crate) patient: bool,
 }
 
@@ -145,6 +146,9 @@ impl Fleet {
             assert!(chat.contains(service), "the chat policy has a service");
             chat = chat.replace(service, &format!("{service}[service.gate]\n{patient}"));
             site += &format!("[gateway.gate]\n{patient}");
+            let hasty = "timeout = \"500ms\"\n";
+            assert!(chat.contains(hasty), "the chat policy has businesses");
+            chat = chat.replace(hasty, "timeout = \"10s\"\n");
         }
         self.write("policy/chat.toml", &chat);
         self.write("policy/site.toml", &site);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     begin,
-    crowd::{Crowd, Entry, What},
+    crowd::{Crowd, Entry, What, count},
     fleet::{Fleet, GATEWAYS, INTERVAL, MANAGERS, Setup, name, open, until},
 };
 
@@ -65,7 +65,7 @@ async fn a_full_gateway_sends_clients_on_opens_again_and_gives_its_surplus_away(
         rebalance(&mut fleet, &crowd).await;
     }
     let log = crowd.end().await;
-    let lost = log.iter().filter(|entry| matches!(entry.what, What::Lost { .. } | What::MessageRefused)).count();
+    let lost = count(&log, |entry| matches!(entry.what, What::Lost { .. } | What::MessageRefused { .. }));
     assert_eq!(lost, 0, "nobody lost a connection");
     fleet.check(None);
 }
@@ -81,7 +81,7 @@ fn report_refused(log: &[Entry], clients: std::ops::Range<usize>, from: Duration
                 nowhere += usize::from(*alternatives == 0);
             }
             What::Connected { gateway } => assert_ne!(*gateway, name(0), "it is closed"),
-            What::Lost { .. } | What::Moving | What::MessageRefused => {}
+            What::Lost { .. } | What::Moving | What::MessageRefused { .. } => {}
         }
     }
     let mut histogram = BTreeMap::<usize, usize>::new();

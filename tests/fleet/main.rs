@@ -20,6 +20,7 @@ mod fleet;
 mod full;
 #[path = "../ledger/mod.rs"]
 mod ledger;
+mod machine;
 mod managers;
 #[path = "../process/mod.rs"]
 mod process;
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use self::process::number;
+use self::{machine::Machine, process::number};
 
 /// How much is done, and what it follows from.
 #[derive(Clone, Copy, Debug)]
@@ -75,10 +76,10 @@ impl Plan {
 /// Scenes measure, so each has the machine for itself.
 static ONE_SCENE: Mutex<()> = Mutex::const_new(());
 
-async fn begin(scene: &str) -> (Plan, MutexGuard<'static, ()>) {
+async fn begin(scene: &str) -> (Plan, (Machine, MutexGuard<'static, ()>)) {
     let scene_holds = ONE_SCENE.lock().await;
     let plan = Plan::from_environment();
     plan.raise_open_files();
     println!("\n== {scene}: {plan:?}");
-    (plan, scene_holds)
+    (plan, (Machine::watch(), scene_holds))
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     begin,
-    crowd::{Crowd, What, count, logins},
+    crowd::{Crowd, Refusals, What, count, logins},
     fleet::{Fleet, GATEWAYS, Setup},
     ledger::{Ending, Ledger},
     traffic::{Traffic, latencies, quantile},
@@ -46,9 +46,10 @@ async fn restarting_all_gateways_loses_no_message_and_leaves_nobody_without_a_pl
     }
     println!("ended or refused, by reason and whether alternatives were named: {refused:?}");
     let during = |is: fn(&What) -> bool| count(&log, |entry| entry.at >= began && is(&entry.what));
-    let (moved, messages) = (during(|what| *what == What::Moving), during(|what| *what == What::MessageRefused));
+    let moved = during(|what| *what == What::Moving);
     let lost = during(|what| matches!(what, What::Lost { .. }));
-    println!("told to move {moved}, lost without a word {lost}, messages refused {messages}");
+    println!("told to move {moved}, lost without a word {lost}");
+    println!("{}", Refusals::of(&log, began));
     let took = logins(&log, began..ended);
     println!("{} logins: p50 {:?}, p99 {:?}", took.len(), quantile(&took, 0.5), quantile(&took, 0.99));
     for (what, when) in [("before", before..began), ("during", began..ended)] {

@@ -8,7 +8,9 @@ use std::{
 };
 
 use dagor::{
+    clock::Timestamp,
     id::Incarnation,
+    registry::{Loss, Registry, Teller, redis::RedisRegistry},
     service::{
         Change, Echo, EchoConfig, PresenceBatch, PresenceError, PresenceEvent, PresenceReceiver, ServeError, Server,
     },
@@ -16,7 +18,7 @@ use dagor::{
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use super::{fleet::Fleet, redis::Redis, site::until};
+use super::{cluster::Cluster, conformance, fleet::Fleet, redis::Redis, settings, site::until};
 
 /// Everything that was told: through which gateway's run, and what.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +91,54 @@ async fn a_gateway_that_is_killed_is_lost_and_one_that_leaves_is_not() {
     assert!(!book.clients().iter().any(|(user, what, _)| user == "ann" && *what == "offline"), "nobody could say so");
     drop((ann, fleet));
     serving.abort();
+}
+
+#[tokio::test]
+async fn of_all_who_see_a_loss_one_tells_it() {
+    let (redis, book) = (Redis::start(), Book::default());
+    let (service, serving) = serve(&book).await;
+    let mut fleet = Fleet::start_before(service, POLICY, 4, &redis.url()).await;
+    let ann = fleet.gateways[0].login("ann", 1).await;
+    until("she is told of", async || book.clients().len() == 1).await;
+    let killed = book.run_of("ann");
+    fleet.gateways[0].kill();
+    let told = format!("HGET dagor:lost:{:016x} main", killed.0);
+    // From then on nobody can tell it any more.
+    until("the service knows", async || redis.tell(&told).ends_with("known")).await;
+    let lost: Vec<_> = book.lost().into_iter().map(|(_, lost)| lost).collect();
+    assert_eq!(lost, [killed], "once");
+    drop((ann, fleet));
+    serving.abort();
+}
+
+async fn one_tells(registry: &dyn Registry) {
+    let [gone, g1, g2, g3] = ["gone", "g1", "g2", "g3"].map(conformance::home);
+    let now = Timestamp::ZERO;
+    for home in [&g1, &g2, &g3] {
+        registry.renew(home, now).await.unwrap();
+    }
+    let loss = |service| Loss { lost: gone.incarnation, service };
+    let claim = async |service, home| registry.claim_loss(loss(service), home, now).await.unwrap();
+    assert_eq!((claim("main", &g1).await, claim("main", &g1).await), (Teller::Own, Teller::Own));
+    assert_eq!(claim("main", &g2).await, Teller::Other);
+    assert_eq!(claim("search", &g2).await, Teller::Own, "each service is told by itself");
+    registry.release(&g1).await.unwrap();
+    assert_eq!(claim("main", &g2).await, Teller::Own, "who wanted to tell it has ended");
+    registry.settle_loss(loss("main"), &g1, now).await.unwrap();
+    assert_eq!(claim("main", &g3).await, Teller::Other, "whose word it was does not count any more");
+    registry.settle_loss(loss("main"), &g2, now).await.unwrap();
+    assert_eq!((claim("main", &g2).await, claim("main", &g3).await), (Teller::Nobody, Teller::Nobody));
+    registry.renew(&gone, now).await.unwrap();
+    registry.settle_loss(loss("main"), &g2, now).await.unwrap();
+    assert_eq!(claim("main", &g3).await, Teller::Own, "it was there, and is lost once more");
+}
+
+#[tokio::test]
+async fn a_loss_is_told_by_one_home_that_lives() {
+    let redis = Redis::start();
+    one_tells(&RedisRegistry::open(settings(vec![redis.url()])).unwrap()).await;
+    let cluster = Cluster::start();
+    one_tells(&RedisRegistry::open(settings(cluster.urls())).unwrap()).await;
 }
 
 #[tokio::test]

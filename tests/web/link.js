@@ -9,6 +9,9 @@ const DEFAULT_TRY_MS = 10_000;
 const DEFAULT_MAX_BODY_BYTES = 64 * 1024;
 const DEFAULT_MAX_IN_FLIGHT = 1024;
 
+/** A client that has much to say pings all the same after so many heartbeats: only a Pong tells the newest spread. */
+const HEARTBEATS_BETWEEN_PINGS = 2;
+
 /** What was unsettled when a connection opened starts with so many in flight, doubled by each round of replies. */
 const FIRST_IN_FLIGHT = 8;
 
@@ -59,10 +62,11 @@ export class Link {
     this.send("PushAck", { push_id: this.lastPush }, {}, now);
   }
 
-  /** When to ping: nothing was sent, or nothing received, for an interval; pings are an interval apart. */
+  /** When to ping: nothing was sent, or nothing received, for an interval, or no ping for two; pings are an interval apart. */
   pingAt() {
     if (this.state !== "open") return Infinity;
-    return Math.max(Math.min(this.#sent, this.#received), this.#pinged) + this.#heartbeat();
+    const quiet = Math.max(Math.min(this.#sent, this.#received), this.#pinged) + this.#heartbeat();
+    return Math.min(quiet, this.#pinged + HEARTBEATS_BETWEEN_PINGS * this.#heartbeat());
   }
 
   /** When to give it up. */

@@ -215,7 +215,7 @@ export class Machine {
     else if (kind === "Settled") this.#settledThrough(message.settled_through);
     else if (kind === "Push") this.#push(link, id, business, message);
     else if (kind === "Ping") link.send("Pong", {}, {}, now);
-    else if (kind === "Pong") this.#reconnect.heardSpread(message.spread_ms);
+    else if (kind === "Pong") this.#reconnect.heard(message);
     else if (kind === "Goaway") this.#goaway(link, message, now);
     else throw new Malformed(`${kind} from a gateway`);
   }

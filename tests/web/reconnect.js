@@ -1,4 +1,5 @@
-// When and where to connect next. A server's hint beats the formula; an address that was tried last comes last.
+// When and where to connect next. A server's hint beats the formula. The next address is drawn by weight from those that
+// were not tried since the last login; when all were, the one that was tried the longest ago is next.
 
 const FIRST_DELAY_MS = 1000;
 const LONGEST_DELAY_MS = 60_000;
@@ -12,6 +13,9 @@ const MOST_HASTY_MOVES = 3;
 /** So many redirects are followed for one login; then the client's own list and the formula are in force again. */
 const MOST_HOPS = 3;
 
+/** So many addresses that were dialled in vain are remembered. */
+const REMEMBERED_DIALS = 64;
+
 /** The longest wait after so many that failed before. */
 function doubled(failures) {
   return Math.min(FIRST_DELAY_MS * 2 ** failures, LONGEST_DELAY_MS);
@@ -22,7 +26,11 @@ export class Reconnect {
   at;
   /** Why the next `Hello` comes: a ConnectReason. */
   reason;
-  #addresses;
+  /** Addresses and their weights: the app's own, and those that were named last. */
+  #configured;
+  #learned = new Map();
+  /** Addresses dialled since the last login, that one's included; the last one is at the end. */
+  #dialled = [];
   #target;
   #failures = 0;
   #spreadIsUsed = false;
@@ -33,7 +41,7 @@ export class Reconnect {
   #random;
 
   constructor(addresses, reason, now, random) {
-    this.#addresses = [...addresses];
+    this.#configured = new Map(addresses.map((address) => [address, 1]));
     this.#random = random;
     this.reason = reason;
     this.at = now;
@@ -46,21 +54,27 @@ export class Reconnect {
 
   /** The address to dial now. */
   dial() {
-    const address = this.#target ?? this.#addresses[0];
+    const address = this.#target ?? this.#nextAddress();
     this.#target = undefined;
     this.at = Infinity;
-    this.#moveToEnd(address);
+    this.#dialled = [...this.#dialled.filter((dialled) => dialled !== address), address].slice(-REMEMBERED_DIALS);
     return address;
   }
 
-  welcomed({ spread_ms }) {
+  welcomed(welcome) {
     Object.assign(this, { reason: "CONNECT_REASON_NETWORK", at: Infinity });
-    this.#spreadMs = spread_ms;
+    this.#spreadMs = 0;
     this.#hops = this.#tried = 0;
+    // What failed before may be well again.
+    this.#dialled = this.#dialled.slice(-1);
+    this.heard(welcome);
   }
 
-  heardSpread(spreadMs) {
-    if (spreadMs > 0) this.#spreadMs = spreadMs;
+  /** A Welcome or a Pong; what it leaves out stays as it was. */
+  heard({ spread_ms, alternatives }) {
+    if (spread_ms > 0) this.#spreadMs = spread_ms;
+    if (alternatives.length === 0) return;
+    this.#learned = new Map(alternatives.flatMap(({ addresses, weight }) => addresses.map((address) => [address, weight])));
   }
 
   /** A connection that was open for `lasted` ended: the gateways said how many come with this client. */
@@ -112,9 +126,11 @@ export class Reconnect {
     return hintMs * (1 + this.#random() / 2);
   }
 
-  #moveToEnd(address) {
-    const index = this.#addresses.indexOf(address);
-    if (index >= 0) this.#addresses.push(...this.#addresses.splice(index, 1));
+  #nextAddress() {
+    const known = new Map([...this.#configured, ...this.#learned]);
+    const fresh = [...known].filter(([address]) => !this.#dialled.includes(address));
+    const chosen = this.#choose(fresh.map(([address, weight]) => ({ addresses: [address], weight })));
+    return chosen ?? this.#dialled.find((address) => known.has(address));
   }
 
   /** One of the alternatives, by weight. */

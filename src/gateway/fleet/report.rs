@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{lock, vitals::Vitals};
 use crate::{
     admission::{Backlog, Cost, Cut, Flow, FlowMeter, Gate, GateMode, Level},
-    clock::Timestamp,
+    clock::{Timestamp, whole_millis},
     gateway::{Gateway, worker::Worker},
     histogram::{Cells, Histogram},
     pb::manager as pb,
@@ -58,7 +58,7 @@ impl Reporter {
         report.gateway = gateway.home.gateway.clone();
         report.incarnation = gateway.home.incarnation.0;
         report.addresses = addresses.to_vec();
-        report.uptime_ms = millis(now.since(self.started));
+        report.uptime_ms = whole_millis(now.since(self.started));
         report.connections = gateway.roster.len() as u64;
         report.leaving = gateway.is_draining();
         let policy = gateway.store.current();
@@ -75,7 +75,7 @@ impl Reporter {
     fn tell_fleet(&self, report: &mut pb::LoadReport, gateway: &Gateway, now: Timestamp) {
         let fleet = &gateway.fleet;
         report.standing = fleet.in_force(now).and_then(|in_force| {
-            let passed = millis(now.since(in_force.at));
+            let passed = whole_millis(now.since(in_force.at));
             let mut standing = in_force.directive.standing.clone()?;
             standing.for_ms += passed;
             standing.over.iter_mut().for_each(|over| over.for_ms += passed);
@@ -164,10 +164,6 @@ fn news<'a>(cells: impl Iterator<Item = &'a Cells>, seen: &mut Histogram) -> pb:
     let before = std::mem::replace(seen, now);
     let (buckets, counts) = seen.since(&before).counts().map(|(bucket, count)| (bucket as u32, count)).unzip();
     pb::Histogram { buckets, counts }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn micros(duration: Duration) -> u64 {

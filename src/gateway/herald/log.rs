@@ -18,14 +18,14 @@ impl Log {
         Self { events: VecDeque::new(), most, last: 0 }
     }
 
-    /// Numbers an event, and says whether there was room for it.
-    pub(super) fn push(&mut self, event: PresenceEvent) -> bool {
+    /// Numbers an event. `None` if there was no room for it.
+    pub(super) fn push(&mut self, event: PresenceEvent) -> Option<u64> {
         self.last += 1;
         let has_room = self.events.len() < self.most;
-        if has_room {
+        has_room.then(|| {
             self.events.push_back(PresenceEvent { sequence: self.last, ..event });
-        }
-        has_room
+            self.last
+        })
     }
 
     /// The first ones, which stay.
@@ -38,6 +38,11 @@ impl Log {
         let taken = self.events.partition_point(|event| event.sequence <= through);
         self.events.drain(..taken);
         taken
+    }
+
+    /// Whether the event of this number does not wait any more.
+    pub(super) fn is_taken(&self, sequence: u64) -> bool {
+        self.events.front().is_none_or(|first| first.sequence > sequence)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -63,14 +68,16 @@ mod tests {
     #[test]
     fn what_is_not_taken_comes_again_with_its_number() {
         let mut log = Log::new(9);
-        (0..5).for_each(|epoch| assert!(log.push(event(epoch))));
+        (0..5).for_each(|epoch| assert_eq!(log.push(event(epoch)), Some(epoch + 1)));
         let first = log.first(3);
         assert_eq!(
             first.iter().map(|event| (event.sequence, event.epoch)).collect::<Vec<_>>(),
             [(1, 0), (2, 1), (3, 2)]
         );
         assert_eq!(log.first(3), first);
+        assert!(!log.is_taken(1));
         assert_eq!((log.taken(3), log.taken(3), log.len()), (3, 0, 2));
+        assert!(log.is_taken(3) && !log.is_taken(4));
         assert_eq!(log.first(3)[0].sequence, 4);
     }
 
@@ -83,7 +90,7 @@ mod tests {
             for (pushes, count) in acts {
                 if pushes {
                     pushed += 1;
-                    if log.push(event(pushed)) {
+                    if log.push(event(pushed)).is_some() {
                         kept.push(pushed);
                     }
                 } else {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! An offline is not told of a connection whose place a newer login has taken: who still has both compares their epochs. A
-//! gateway that is lost says nothing any more; the others do, once its lease has ended, and should it be alive, it says of
-//! each of its clients that it is online, as it writes their routes again.
+//! gateway that is lost says nothing any more; one of the others does, once its lease has ended, and should it be alive, it
+//! says of each of its clients that it is online, as it writes their routes again.
 
 mod log;
 mod lost;
@@ -29,7 +29,6 @@ pub(super) use self::{
 use super::{connection::Connection, roster::Member};
 use crate::{
     clock::unix_millis,
-    id::Incarnation,
     pb::service::{PresenceEvent, PresenceKind},
     policy::table::{Policy, ServiceAddresses},
 };
@@ -97,20 +96,6 @@ impl Herald {
         self.tell(connection, PresenceKind::Offline);
     }
 
-    /// A gateway is lost. Whether everybody who wants to know will be told.
-    fn lost(&self, incarnation: Incarnation) -> bool {
-        let event = || PresenceEvent {
-            kind: PresenceKind::GatewayLost.into(),
-            at_unix_ms: unix_millis(),
-            lost_incarnation: incarnation.0,
-            ..PresenceEvent::default()
-        };
-        tracing::warn!(%incarnation, "a gateway is lost");
-        let wanted = self.desks.iter().filter(|desk| desk.wanted.load(Relaxed));
-        // Each of them, whatever becomes of the others.
-        wanted.map(|desk| desk.push(event())).fold(true, |all, has_room| all & has_room)
-    }
-
     /// What came of it so far, by the order of the gateway's services.
     pub fn stats(&self) -> impl Iterator<Item = HeraldStats> {
         self.desks.iter().map(|desk| HeraldStats {
@@ -146,15 +131,14 @@ impl Desk {
         Self { wanted, log, news, told: zero(), dropped: zero(), failures: zero() }
     }
 
-    /// Whether there was room.
-    fn push(&self, event: PresenceEvent) -> bool {
-        let has_room = self.log().push(event);
-        if has_room {
-            self.news.notify_one();
-        } else {
-            self.dropped.fetch_add(1, Relaxed);
+    /// The event's number; `None` if there was no room.
+    fn push(&self, event: PresenceEvent) -> Option<u64> {
+        let sequence = self.log().push(event);
+        match sequence {
+            Some(_) => self.news.notify_one(),
+            None => drop(self.dropped.fetch_add(1, Relaxed)),
         }
-        has_room
+        sequence
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {

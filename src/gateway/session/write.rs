@@ -9,11 +9,10 @@ use bytes::{Buf, BufMut, BytesMut};
 
 use super::{Done, Farewell, Outcome, Session};
 use crate::{
-    clock::Timestamp,
+    clock::{Timestamp, whole_millis_u32},
     gateway::{
         answers::{self, Ended, Last, RETRY_AFTER_MS},
         connection::PendingPush,
-        establish::millis,
         link::Answer,
         scratch::Scratch,
         transport::Transport,
@@ -185,7 +184,7 @@ pub(super) fn goaway(
         alternatives,
         reason: reason.code(),
         detail: reason.name().into(),
-        move_after_ms: millis(within),
+        move_after_ms: whole_millis_u32(within),
         settled_through: settled_through.0,
     };
     scratch.control(Kind::Goaway, &message);

@@ -7,7 +7,7 @@ use http_body::Body;
 
 use super::*;
 use crate::{
-    admission::Level,
+    admission::{GRAIN_BITS, Level, upstream::PROBE_SLICES},
     clock::Timestamp,
     layer::{
         http::{
@@ -114,18 +114,27 @@ fn what_the_server_would_refuse_is_not_sent() {
     assert_eq!(refusal(&response).unwrap().cause, Cause::InstanceCut);
     assert!(response.body().is_end_stream());
     assert_eq!((caller.server.calls(), *caller.server.polled_ready.lock().unwrap()), (1, 1));
-    caller.clock.advance(1000 * MILLI);
+    caller.clock.advance(1001 * MILLI);
     let later = Caller { task: Context::new(caller.task.value(), 500 * MILLI, &caller.clock), ..caller };
     assert!(refusal(&later.get("/")).is_none(), "the cut has lapsed");
 }
 
 #[test]
 fn a_probe_brings_back_a_cut_that_was_lifted() {
-    let caller = caller(CallLayer::new());
+    let mut caller = caller(CallLayer::new());
     caller.server_sends(Cut::CLOSED);
     caller.server_sends(Cut::OPEN);
-    let refused = (0..200).filter(|_| refusal(&caller.get("/")).is_some()).count();
-    assert_eq!((refused, caller.server.calls()), (63, 137));
+    caller.get("/");
+    // Tasks of all grains, at the same moment.
+    let tasks =
+        (0..PROBE_SLICES).map(|slice| Value::new(caller.task.value().level(), (slice << GRAIN_BITS) / PROBE_SLICES));
+    let mut refused = 0;
+    for value in tasks.collect::<Vec<_>>() {
+        caller.task = Context::new(value, 500 * MILLI, &caller.clock);
+        refused += usize::from(refusal(&caller.get("/")).is_some());
+    }
+    assert!((1..PROBE_SLICES as usize).contains(&refused), "{refused}");
+    assert_eq!(caller.server.calls(), 1 + PROBE_SLICES as usize - refused, "all behind the probe");
 }
 
 #[test]

@@ -1,56 +1,39 @@
-//! What a caller knows of a service that it calls: the freshest cut that it sent, believed for one second.
-//!
-//! Nothing latches: a cut that is not renewed lapses, and one in [`PROBE_SHARE`] of the calls that would be refused goes
-//! out all the same and brings back the present cut.
+//! What a caller knows of a service that it calls: the freshest cut that it sent, believed for a second, with a probe from
+//! time to time ([`Upstream`] says how).
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use http::uri::Authority;
 
 use crate::{
-    admission::{Cause, Cut, Refusal, Value, retry_after},
+    admission::{Cause, Cut, Refusal, Upstream, Value, retry_after},
     clock::Timestamp,
 };
 
-/// How long a cut is believed.
-const EXPIRY_MILLIS: u32 = 1000;
-/// A probe costs the called service a refusal, which is a fraction of a request.
-const PROBE_SHARE: u32 = 64;
 /// Services beyond this number are called without being remembered.
 const MOST_DOWNSTREAMS: usize = 1024;
 
 /// What is known of one service; shared by all who call it.
-#[derive(Debug)]
-pub struct Downstream {
-    /// The cut in the upper half, when it came in the lower: milliseconds that wrap around after 49 days, so that a
-    /// cut that old would be believed for another second. One number, because both change together.
-    heard: AtomicU64,
-    refused: AtomicU32,
-}
+#[derive(Debug, Default)]
+pub struct Downstream(Mutex<Upstream>);
 
 impl Downstream {
     /// A service that has said nothing yet.
     pub const fn new() -> Self {
-        Self { heard: AtomicU64::new(u64::MAX), refused: AtomicU32::new(0) }
+        Self(Mutex::new(Upstream::new()))
     }
 
     /// It sent this cut.
     pub fn heard(&self, now: Timestamp, cut: Cut) {
-        self.heard.store(u64::from(cut.bits()) << 32 | u64::from(millis(now)), Relaxed);
+        self.known().hear(cut, now);
     }
 
     /// Its cut as far as is known; open if that is too long ago.
     pub fn cut(&self, now: Timestamp) -> Cut {
-        let heard = self.heard.load(Relaxed);
-        let age_millis = millis(now).wrapping_sub(heard as u32);
-        if age_millis < EXPIRY_MILLIS { Cut::from_bits((heard >> 32) as u32) } else { Cut::OPEN }
+        self.known().cut(now)
     }
 
     /// Whether a call of this value is sent.
@@ -59,23 +42,14 @@ impl Downstream {
     ///
     /// Refuses what the service would refuse, but for the probes.
     pub fn decide(&self, now: Timestamp, value: Value) -> Result<(), Refusal> {
-        let cut = self.cut(now);
-        if cut.admits(value) || self.refused.fetch_add(1, Relaxed) % PROBE_SHARE == PROBE_SHARE - 1 {
-            return Ok(());
-        }
-        Err(Refusal { cause: Cause::InstanceCut, value, cut, retry_after: retry_after(value, cut) })
+        let refuse = |cut| Refusal { cause: Cause::InstanceCut, value, cut, retry_after: retry_after(value, cut) };
+        self.known().decide(now, value).map(drop).map_err(refuse)
     }
-}
 
-impl Default for Downstream {
-    fn default() -> Self {
-        Self::new()
+    fn known(&self) -> MutexGuard<'_, Upstream> {
+        // A panic leaves two numbers, and any two will do.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn millis(at: Timestamp) -> u32 {
-    // The lower half is what is wanted.
-    Duration::from_nanos(at.as_nanos()).as_millis() as u32
 }
 
 /// All services that one client calls, by authority. Bounded: once it is full, services that are not in it are called
@@ -99,6 +73,8 @@ impl Downstreams {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::admission::Level;
 
@@ -108,19 +84,25 @@ mod tests {
         Value::new(Level::new(business, 0), 0)
     }
 
-    fn sent(downstream: &Downstream, now: Timestamp, business: u8, calls: usize) -> usize {
-        (0..calls).filter(|_| downstream.decide(now, value(business)).is_ok()).count()
+    #[test]
+    fn what_the_service_would_refuse_is_not_sent() {
+        let downstream = Downstream::new();
+        assert_eq!(downstream.decide(NOW, value(63)), Ok(()), "nothing is known");
+        downstream.heard(NOW, Cut::through(Level::new(9, 127)));
+        assert_eq!(downstream.decide(NOW, value(9)), Ok(()));
+        let refusal = downstream.decide(NOW, value(10)).unwrap_err();
+        assert_eq!((refusal.cause, refusal.cut), (Cause::InstanceCut, Cut::through(Level::new(9, 127))));
     }
 
     #[test]
-    fn what_the_service_would_refuse_is_not_sent_but_for_probes() {
+    fn some_of_it_is_sent_all_the_same_so_that_a_cut_that_others_renew_is_tried() {
         let downstream = Downstream::new();
-        assert_eq!(sent(&downstream, NOW, 63, 100), 100, "nothing is known");
-        downstream.heard(NOW, Cut::through(Level::new(9, 127)));
-        assert_eq!(sent(&downstream, NOW, 9, 100), 100);
-        assert_eq!(sent(&downstream, NOW, 10, 640), 10);
-        let refusal = downstream.decide(NOW, value(10)).unwrap_err();
-        assert_eq!((refusal.cause, refusal.cut), (Cause::InstanceCut, Cut::through(Level::new(9, 127))));
+        let sent = (0..32_000).filter(|&millis| {
+            let now = NOW + Duration::from_millis(millis);
+            downstream.heard(now, Cut::through(Level::new(9, 127)));
+            downstream.decide(now, value(10)).is_ok()
+        });
+        assert_eq!(sent.count(), 1, "one grain has one turn in 32 s");
     }
 
     #[test]
@@ -128,11 +110,11 @@ mod tests {
         let downstream = Downstream::new();
         let at = |millis| NOW + Duration::from_millis(millis);
         downstream.heard(NOW, Cut::CLOSED);
-        assert_eq!(downstream.cut(at(999)), Cut::CLOSED);
-        assert_eq!(downstream.cut(at(1000)), Cut::OPEN);
+        assert_eq!(downstream.cut(at(1000)), Cut::CLOSED);
+        assert_eq!(downstream.cut(at(1001)), Cut::OPEN);
         downstream.heard(at(500), Cut::CLOSED);
         downstream.heard(at(600), Cut::OPEN);
-        assert_eq!(sent(&downstream, at(600), 63, 100), 100);
+        assert_eq!(downstream.decide(at(600), value(63)), Ok(()));
     }
 
     #[test]

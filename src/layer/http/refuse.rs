@@ -6,7 +6,10 @@ use http::{
 };
 
 use super::header::{CUT, Dialect, REFUSED};
-use crate::admission::{Cause, Refusal};
+use crate::{
+    admission::{Cause, Refusal},
+    clock::whole_millis,
+};
 
 const GRPC_STATUS: &str = "grpc-status";
 const GRPC_MESSAGE: &str = "grpc-message";
@@ -49,11 +52,10 @@ pub(super) fn response<B>(dialect: &Dialect, refusal: Refusal, body: B) -> Respo
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         }
         Dialect::Grpc(kind) => {
-            let millis = u64::try_from(refusal.retry_after.as_millis()).unwrap_or(u64::MAX);
             headers.insert(CONTENT_TYPE, kind.clone());
             headers.insert(GRPC_STATUS, HeaderValue::from(grpc_status(refusal.cause)));
             headers.insert(GRPC_MESSAGE, HeaderValue::from_static(refusal.cause.name()));
-            headers.insert(GRPC_PUSHBACK, HeaderValue::from(millis));
+            headers.insert(GRPC_PUSHBACK, HeaderValue::from(whole_millis(refusal.retry_after)));
         }
     }
     response.extensions_mut().insert(refusal);

@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{admission::Value, mac};
+use crate::{admission::Value, clock::whole_millis, mac};
 
 pub use crate::mac::{KeyError, SigningKey};
 
@@ -81,8 +81,7 @@ impl Signer {
 
     /// The value of `dagor-signature` at this time since the Unix epoch.
     pub fn sign(&self, claim: Signed<'_>, unix_millis: u64) -> String {
-        let lifetime_millis = u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX);
-        let expiry = unix_millis.saturating_add(lifetime_millis);
+        let expiry = unix_millis.saturating_add(whole_millis(self.lifetime));
         let nonce = self.nonce.fetch_add(1, Relaxed);
         format!("v1.{expiry}.{nonce:016x}.{:032x}", claim.mac(&self.key, &self.audience, expiry, nonce))
     }

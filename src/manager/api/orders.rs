@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::Api;
 use crate::{
     admission::Cut,
+    clock::whole_millis,
     id::MAX_NAME_BYTES,
     manager::{board::BoardError, cut_text, wire},
     pb::manager as pb,
@@ -96,7 +97,7 @@ pub(super) async fn cap(State(api): State<Api>, Json(body): Json<CapBody>) -> Re
         return Ok(Json(json!({ "service": body.service, "cut": "open" })));
     }
     let service = known_service(&api, &body.service)?;
-    let cap = pb::Cap { service, cut: cut.bits(), left_ms: wire::to_millis(lasts) };
+    let cap = pb::Cap { service, cut: cut.bits(), left_ms: whole_millis(lasts) };
     api.engine.order(&name, &pb::Order { cap: Some(cap), ..pb::Order::default() }, lasts).await?;
     tracing::info!(service = body.service, %cut, ?lasts, "an operator caps a service");
     let lasts = humantime::format_duration(lasts).to_string();

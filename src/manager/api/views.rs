@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use crate::manager::{core::Alternative, engine::Round};
+use crate::{
+    clock::whole_millis,
+    manager::{core::Alternative, engine::Round},
+};
 
 /// `GET /v1/gateways`: where clients may connect.
 #[derive(Debug, Serialize)]
@@ -36,7 +39,7 @@ impl Gateways {
         let wait = round.decisions.logins.map_or(Duration::ZERO, |logins| logins.wait);
         Self {
             gateways: round.decisions.open.iter().filter(|one| !is_tried(one)).map(open).collect(),
-            retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+            retry_after_ms: whole_millis(wait),
         }
     }
 }

@@ -16,6 +16,7 @@ use super::{
     board::{Board, BoardError, Entries, MAX_ORDERS},
     core::MAX_GATEWAYS,
 };
+use crate::clock::expiry_millis;
 
 /// The first pause before Redis is dialed again, and the longest.
 const FIRST_REDIAL: Duration = Duration::from_millis(20);
@@ -126,7 +127,7 @@ impl RedisBoard {
 
     async fn put(&self, kind: Kind, name: &str, bytes: &[u8], lasts: Duration) -> Result<(), BoardError> {
         let mut script = self.put.key(self.index(kind));
-        script.key(self.prefix(kind) + name).arg(name).arg(bytes).arg(millis(lasts)).arg(kind.at_most());
+        script.key(self.prefix(kind) + name).arg(name).arg(bytes).arg(expiry_millis(lasts)).arg(kind.at_most());
         let word: String = self.ask(&script).await?;
         if word == "full" { Err(BoardError::Full) } else { Ok(()) }
     }
@@ -179,9 +180,4 @@ impl Board for RedisBoard {
             orders: orders.into_iter().map(|(_, bytes, left)| (bytes, left)).collect(),
         })
     }
-}
-
-/// For Redis, which knows nothing shorter.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }

@@ -39,10 +39,11 @@ use self::{
 };
 pub use self::{record::hash_tag, settings::RedisSettings};
 use super::{
-    Answer, CallCount, Held, Home, Login, Registered, Registry, RegistryError, Renewed, Restored, Route, TOMBSTONE,
+    Answer, CallCount, Held, Home, Login, Loss, Registered, Registry, RegistryError, Renewed, Restored, Route,
+    TOMBSTONE, Teller,
 };
 use crate::{
-    clock::{Timestamp, unix_millis},
+    clock::{Timestamp, expiry_millis, unix_millis},
     id::{Epoch, Incarnation},
 };
 
@@ -57,6 +58,11 @@ const LEASE_TIMEOUTS: u32 = 4;
 
 /// How long a home stays in the list of homes after its last renewal. Its lease says whether it lives.
 const LISTED: Duration = Duration::from_secs(3600);
+
+/// How long it is remembered who has told of a loss: longer than the lost one is listed.
+const LOSSES: Duration = LISTED.saturating_mul(2);
+/// In the place of who tells a service of a loss: the service knows. No incarnation.
+const KNOWN: &str = "known";
 
 /// Why Redis did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +120,7 @@ struct Inner {
     register: Script,
     unregister: Script,
     restore: Script,
+    teller: Script,
 }
 
 impl RedisRegistry {
@@ -140,6 +147,7 @@ impl RedisRegistry {
                 register: Script::new(include_str!("register.lua")),
                 unregister: Script::new(include_str!("unregister.lua")),
                 restore: Script::new(include_str!("restore.lua")),
+                teller: Script::new(include_str!("teller.lua")),
                 settings,
             }),
             runtime: Handle::current(),
@@ -233,6 +241,22 @@ impl Registry for RedisRegistry {
         })
     }
 
+    fn claim_loss<'a>(&'a self, loss: Loss<'a>, home: &'a Arc<Home>, now: Timestamp) -> Answer<'a, Teller> {
+        Box::pin(async move {
+            let inner = &self.inner;
+            let _place = inner.bounds.admit(Call::Homes, now)?;
+            Ok(inner.bounds.answer(Call::Homes, now, inner.claim_loss(loss, home, now)).await?)
+        })
+    }
+
+    fn settle_loss<'a>(&'a self, loss: Loss<'a>, home: &'a Arc<Home>, now: Timestamp) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let inner = &self.inner;
+            let _place = inner.bounds.admit(Call::Homes, now)?;
+            Ok(inner.bounds.answer(Call::Homes, now, inner.settle_loss(loss, home)).await?)
+        })
+    }
+
     fn counts(&self) -> Vec<CallCount> {
         self.inner.bounds.counts()
     }
@@ -250,7 +274,7 @@ impl Inner {
     ) -> Result<Registered, Fault> {
         let mut script = self.register.key(self.user_key(user));
         script.arg(device).arg(number(asked.0)).arg(number(home.incarnation.0));
-        script.arg(millis(self.settings.keep)).arg(MOST_DEVICES);
+        script.arg(expiry_millis(self.settings.keep)).arg(MOST_DEVICES);
         let mut time = pin!(tokio::time::sleep(self.settings.timeout));
         let mut link = self.link.clone();
         let asked = async { Ok(script.invoke_async::<Vec<Vec<u8>>>(&mut link).await?) };
@@ -279,7 +303,7 @@ impl Inner {
     async fn restore(&self, held: Held<'_>, now: Timestamp) -> Result<Restored, Fault> {
         let mut script = self.restore.key(self.user_key(held.user));
         script.arg(held.device).arg(number(held.epoch.0)).arg(number(held.home.incarnation.0));
-        script.arg(millis(self.settings.keep));
+        script.arg(expiry_millis(self.settings.keep));
         let (written, previous): (u8, Option<Vec<u8>>) = {
             let mut answer = script.invoke_async::<Vec<redis::Value>>(&mut self.link.clone()).await?.into_iter();
             let written = redis::from_redis_value(answer.next().ok_or(Fault::Unexpected)?);
@@ -361,10 +385,34 @@ impl Inner {
         Ok(listed)
     }
 
+    async fn claim_loss(&self, loss: Loss<'_>, home: &Home, now: Timestamp) -> Result<Teller, Fault> {
+        let own = member(home.incarnation);
+        let teller = self.change_teller(loss, "", &own).await?;
+        if teller == own {
+            return Ok(Teller::Own);
+        }
+        let Some(other) = incarnation(&teller) else { return Ok(Teller::Nobody) };
+        if self.home(other, now).await?.is_some() {
+            return Ok(Teller::Other);
+        }
+        Ok(if self.change_teller(loss, &teller, &own).await? == own { Teller::Own } else { Teller::Other })
+    }
+
+    /// If it is another's by now, or the lost one is back, there is nothing to settle.
+    async fn settle_loss(&self, loss: Loss<'_>, home: &Home) -> Result<(), Fault> {
+        self.change_teller(loss, &member(home.incarnation), KNOWN).await.map(drop)
+    }
+
+    async fn change_teller(&self, loss: Loss<'_>, from: &str, to: &str) -> Result<String, Fault> {
+        let mut script = self.teller.key(self.losses_key(loss.lost));
+        script.arg(loss.service).arg(from).arg(to).arg(expiry_millis(LOSSES));
+        Ok(script.invoke_async(&mut self.link.clone()).await?)
+    }
+
     async fn listed(&self) -> Result<Vec<Incarnation>, Fault> {
         let listed: Vec<String> =
             cmd("ZRANGE").arg(self.list_key()).arg(0).arg(-1).query_async(&mut self.link.clone()).await?;
-        Ok(listed.iter().filter_map(|text| u64::from_str_radix(text, 16).ok()).map(Incarnation).collect())
+        Ok(listed.iter().filter_map(|text| incarnation(text)).collect())
     }
 
     async fn renew_in_time(&self, home: &Home, now: Timestamp) -> Result<Renewed, Fault> {
@@ -381,17 +429,18 @@ impl Inner {
     }
 
     async fn renew(&self, home: &Home) -> Result<Renewed, Fault> {
-        let (key, lease) = (self.home_key(home.incarnation), millis(self.settings.lease));
+        let (key, lease) = (self.home_key(home.incarnation), expiry_millis(self.settings.lease));
         let mut link = self.lease_link.clone();
         let mut set = cmd("SET");
         set.arg(&key).arg(home_text(home)).arg("PX").arg(lease);
         let kept: Option<String> = set.clone().arg("XX").query_async(&mut link).await?;
         if kept.is_none() {
             let () = set.query_async(&mut link).await?;
+            // It may have been lost for a while. If it is lost again, that is another loss.
+            let () = cmd("DEL").arg(self.losses_key(home.incarnation)).query_async(&mut link).await?;
         }
         let now = unix_millis() / 1000;
-        let member = format!("{:016x}", home.incarnation.0);
-        let () = cmd("ZADD").arg(self.list_key()).arg(now).arg(member).query_async(&mut link).await?;
+        let () = cmd("ZADD").arg(self.list_key()).arg(now).arg(member(home.incarnation)).query_async(&mut link).await?;
         let past = now.saturating_sub(LISTED.as_secs());
         let () = cmd("ZREMRANGEBYSCORE").arg(self.list_key()).arg("-inf").arg(past).query_async(&mut link).await?;
         let is_new = self.meets_new_servers(link.servers().await?);
@@ -408,10 +457,9 @@ impl Inner {
 
     async fn release(&self, home: &Home) -> Result<(), Fault> {
         let mut link = self.lease_link.clone();
-        let member = format!("{:016x}", home.incarnation.0);
         let released = async {
             let () = cmd("DEL").arg(self.home_key(home.incarnation)).query_async(&mut link).await?;
-            let () = cmd("ZREM").arg(self.list_key()).arg(member).query_async(&mut link).await?;
+            let () = cmd("ZREM").arg(self.list_key()).arg(member(home.incarnation)).query_async(&mut link).await?;
             Ok(())
         };
         let timeout = self.settings.timeout * LEASE_TIMEOUTS;
@@ -423,8 +471,12 @@ impl Inner {
         format!("{}route:{}", self.settings.prefix, hash_tag(user))
     }
 
-    fn home_key(&self, Incarnation(number): Incarnation) -> String {
-        format!("{}home:{number:016x}", self.settings.prefix)
+    fn home_key(&self, home: Incarnation) -> String {
+        format!("{}home:{}", self.settings.prefix, member(home))
+    }
+
+    fn losses_key(&self, lost: Incarnation) -> String {
+        format!("{}lost:{}", self.settings.prefix, member(lost))
     }
 
     fn list_key(&self) -> String {
@@ -432,13 +484,17 @@ impl Inner {
     }
 }
 
+/// An incarnation, as the list of homes and the keys have it.
+fn member(Incarnation(number): Incarnation) -> String {
+    format!("{number:016x}")
+}
+
+fn incarnation(member: &str) -> Option<Incarnation> {
+    u64::from_str_radix(member, 16).ok().map(Incarnation)
+}
+
 impl fmt::Debug for RedisRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisRegistry").field("settings", &self.inner.settings).finish_non_exhaustive()
     }
-}
-
-/// For Redis, which knows nothing shorter.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }

@@ -5,12 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::{Arg, Pipeline, ScriptInvocation};
 
-use super::{RedisStore, StoreFault, millis};
-use crate::service::{
-    batch::MAX_PAYLOAD_BYTES,
-    handler::{HandlerError, Reply, Request, answer},
-    mark::Mark,
-    worker::{decode, encode},
+use super::{RedisStore, StoreFault};
+use crate::{
+    clock::expiry_millis,
+    service::{
+        batch::MAX_PAYLOAD_BYTES,
+        handler::{HandlerError, Reply, Request, answer},
+        mark::Mark,
+        worker::{decode, encode},
+    },
 };
 
 /// How often a commit is tried while nobody knows whether it happened. Trying again is harmless: what is committed stays.
@@ -88,7 +91,7 @@ impl RedisStore {
         let broken = encode(&answer(Err(HandlerError::failed("the effect is incomplete"))));
         let mut script = self.0.commit.key(self.window(&request.key.window));
         script.arg(request.key.message.0).arg(&self.0.owner).arg(&replied[..]).arg(&broken[..]);
-        script.arg(millis(self.0.settings.keep));
+        script.arg(expiry_millis(self.0.settings.keep));
         write(effect, &mut script)?;
         let counts = match self.ask_until_known(request, &script).await? {
             Outcome::Done => replied,

@@ -43,7 +43,7 @@ use super::{
     store::{Ended, IdempotencyStore, Standing, StoreError, Try},
     window::{CallKey, WINDOW_IDS, WindowKey},
 };
-use crate::registry::redis::hash_tag;
+use crate::{clock::expiry_millis, registry::redis::hash_tag};
 
 /// The ids that a Lua number holds exactly.
 const IDS: std::ops::Range<u64> = 0..1 << 53;
@@ -186,8 +186,8 @@ impl RedisStore {
             return Err(StoreFault::IdTooLarge);
         }
         let mut script = self.0.claim.key(self.window(&message.key.window));
-        script.arg(id).arg(oldest).arg(&message.payload.0).arg(&self.0.owner).arg(millis(settings.lease));
-        script.arg(millis(settings.keep)).arg(settings.reply_bytes).arg(WINDOW_IDS).arg(u8::from(takes));
+        script.arg(id).arg(oldest).arg(&message.payload.0).arg(&self.0.owner).arg(expiry_millis(settings.lease));
+        script.arg(expiry_millis(settings.keep)).arg(settings.reply_bytes).arg(WINDOW_IDS).arg(u8::from(takes));
         let (word, mut rest) = self.ask(&script).await?;
         Ok(match word.as_str() {
             "free" => Standing::Free,
@@ -204,7 +204,7 @@ impl RedisStore {
         let settings = &self.0.settings;
         let mut script = self.0.end.key(self.window(&key.window));
         script.arg(key.message.0).arg(&self.0.owner).arg(how).arg(answer);
-        script.arg(millis(settings.lease)).arg(millis(settings.keep));
+        script.arg(expiry_millis(settings.lease)).arg(expiry_millis(settings.keep));
         let (word, mut rest) = self.ask(&script).await?;
         Ok(match word.as_str() {
             "done" => Ended::Done,
@@ -240,9 +240,4 @@ impl IdempotencyStore for RedisStore {
     async fn release(&self, key: &CallKey) -> Result<Ended, StoreError> {
         Ok(self.end(key, "release", b"").await?)
     }
-}
-
-/// For Redis, which knows nothing shorter.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
