@@ -1,8 +1,9 @@
-//! The processes: four gateways, two managers, two instances of the demo service with its ledger, and the Redis that all of
-//! them share.
+//! The processes: four gateways, two managers, two instances of the demo service, and two Redis: one has the service's ledger, the
+//! other one the routes and the managers' board, so that what befalls those does not befall the service.
 
 use std::{fs, net::SocketAddr, time::Duration};
 
+use dagor::registry::redis::{RedisRegistry, RedisSettings};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use super::{
     ask::{get, metric},
     process::{Process, free_addresses},
+    proxy::Proxy,
     redis::{Durability, Redis},
 };
 
@@ -37,6 +39,8 @@ pub(crate) struct Setup {
     pub(crate) patient: bool,
     /// Lines of the managers' `[placement]`.
     pub(crate) placement: &'static str,
+    /// Whether gateways and managers reach the Redis of the routes through something that can slow it down.
+    pub(crate) slow_routes: bool,
 }
 
 /// Clients stay where they are until the scene itself moves them.
@@ -56,7 +60,9 @@ pub(crate) struct Fleet {
     gateway_processes: Vec<Process>,
     manager_processes: Vec<Process>,
     instances: Vec<Process>,
-    pub(crate) redis: Redis,
+    pub(crate) ledger: Redis,
+    pub(crate) routes: Redis,
+    slow: Option<Proxy>,
     directory: TempDir,
 }
 
@@ -68,8 +74,9 @@ const MARKS: &str = "[marks]\nclosed_at_least = \"2s\"\n\
 impl Fleet {
     /// Starts all of it, and waits until both managers see all gateways, and these their service.
     pub(crate) async fn start(setup: &Setup) -> Self {
-        let (redis, directory) = (Redis::start_with(Durability::Process), tempfile::tempdir().unwrap());
-        let url = redis.url();
+        let [ledger, routes] = [Redis::start_with(Durability::Process), Redis::start_with(Durability::Process)];
+        let slow = if setup.slow_routes { Some(Proxy::start(routes.address()).await) } else { None };
+        let ledger_url = ledger.url();
         let mut free = free_addresses(2 * MANAGERS + INSTANCES + 3 * GATEWAYS).into_iter();
         let mut free_address = || free.next().expect("as many as are needed");
         let managers: Vec<_> = (0..MANAGERS).map(|_| (free_address(), free_address())).collect();
@@ -84,20 +91,24 @@ impl Fleet {
             gateway_processes: Vec::new(),
             manager_processes: Vec::new(),
             instances: Vec::new(),
-            redis,
-            directory,
+            ledger,
+            routes,
+            slow,
+            directory: tempfile::tempdir().unwrap(),
         };
         fleet.write_policy(setup);
         fleet.write("user.key", "000102030405060708090a0b0c0d0e0f\n");
         fleet.write(
             "fleet.toml",
             &format!(
-                "[routes]\nredis = \"{url}\"\n[managers]\naddresses = [{addresses}]\nuser_key_file = \"user.key\"\n"
+                "[routes]\nredis = \"{}\"\n[managers]\naddresses = [{addresses}]\nuser_key_file = \"user.key\"\n",
+                fleet.routes_url()
             ),
         );
         fleet.write_manager(setup.placement);
         for &address in &echoes {
-            let work = ["echo", "--ledger", &url, "--workers", "8", "--work", "4ms", "--listen", &address.to_string()];
+            let work =
+                ["echo", "--ledger", &ledger_url, "--workers", "8", "--work", "4ms", "--listen", &address.to_string()];
             let instance = fleet.process(&format!("echo-{address}"), &work);
             fleet.instances.push(instance);
         }
@@ -115,6 +126,16 @@ impl Fleet {
         }
         fleet.until_whole().await;
         fleet
+    }
+
+    /// What gateways and managers are told of the Redis of the routes.
+    pub(crate) fn routes_url(&self) -> String {
+        self.slow.as_ref().map_or_else(|| self.routes.url(), |slow| format!("redis://{}", slow.address))
+    }
+
+    /// How long each answer of it takes from now on.
+    pub(crate) fn slow_routes_by(&self, delay: Duration) {
+        self.slow.as_ref().expect("it was set up so").delay(delay);
     }
 
     fn gateway_process(&self, number: usize, service: &str) -> Process {
@@ -164,7 +185,7 @@ impl Fleet {
 
     /// What managers read at their next start, with these lines in `[placement]`.
     pub(crate) fn write_manager(&self, placement: &str) {
-        let board = format!("[board]\nredis = \"{}\"\n", self.redis.url());
+        let board = format!("[board]\nredis = \"{}\"\n", self.routes_url());
         self.write("manager.toml", &format!("{board}{MARKS}[placement]\n{placement}\n"));
     }
 
@@ -256,6 +277,16 @@ impl Fleet {
         (began.elapsed(), last)
     }
 
+    /// Whether every gateway says that no route of a client of it is missing.
+    pub(crate) async fn routes_are_written(&self) -> bool {
+        let mut missing = 0.0;
+        for place in &self.places {
+            missing +=
+                metric(place.admin, "dagor_routes_away").await + metric(place.admin, "dagor_routes_behind").await;
+        }
+        missing == 0.0
+    }
+
     /// Nothing panicked, in any life; all still live, but for the gateway that was left dead.
     pub(crate) fn check(&mut self, dead: Option<usize>) {
         let gateways = self.gateway_processes.iter_mut().enumerate().filter(|(number, _)| Some(*number) != dead);
@@ -268,6 +299,11 @@ impl Fleet {
 pub(crate) fn deviation(connections: &[u64]) -> f64 {
     let mean = connections.iter().sum::<u64>() as f64 / connections.len() as f64;
     connections.iter().map(|&one| (one as f64 / mean - 1.0).abs()).fold(0.0, f64::max)
+}
+
+/// The registry at this address.
+pub(crate) fn registry(url: String) -> RedisRegistry {
+    RedisRegistry::open(RedisSettings { nodes: vec![url], ..RedisSettings::default() }).unwrap()
 }
 
 /// A gateway's name.

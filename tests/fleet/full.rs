@@ -18,7 +18,8 @@ async fn a_full_gateway_sends_clients_on_opens_again_and_gives_its_surplus_away(
     let (plan, _alone) = begin("full").await;
     // Closes at 90 % of it, opens below 80 %.
     let max = plan.clients * 5 / 8;
-    let setup = Setup { connections: format!("max = {max}"), patient: true, placement: NOT_BALANCED };
+    let setup =
+        Setup { connections: format!("max = {max}"), patient: true, placement: NOT_BALANCED, slow_routes: false };
     let mut fleet = Fleet::start(&setup).await;
     let mut crowd = Crowd::new();
     let first = [fleet.places[0].clients.to_string()];

@@ -1,6 +1,6 @@
-//! A fleet of real processes under real faults: four gateways, two managers, two instances of a service with its ledger, one
-//! Redis, and many clients. One gateway is filled, one is killed, all managers are killed, all gateways are restarted; each
-//! scene prints what it saw and holds what is promised.
+//! A fleet of real processes under real faults: four gateways, two managers, two instances of a service with its ledger, a
+//! Redis of the routes, and many clients. One gateway is filled, one is killed, all managers are killed, all gateways are
+//! restarted, Redis is away, empty and slow; each scene prints what it saw and holds what is promised.
 //!
 //! By itself it is short. At full length, one scene after the other:
 //!
@@ -24,8 +24,11 @@ mod machine;
 mod managers;
 #[path = "../process/mod.rs"]
 mod process;
+#[path = "../routes/proxy.rs"]
+mod proxy;
 #[path = "../redis/mod.rs"]
 mod redis;
+mod redis_faults;
 mod rolling;
 mod storm;
 mod traffic;

@@ -18,7 +18,9 @@ const NEWCOMERS: usize = 40;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_managers_cost_no_client_its_connection_and_new_ones_see_the_fleet_at_once() {
     let (plan, _alone) = begin("managers").await;
-    let mut fleet = Fleet::start(&Setup { connections: String::new(), patient: true, placement: NOT_BALANCED }).await;
+    let mut fleet =
+        Fleet::start(&Setup { connections: String::new(), patient: true, placement: NOT_BALANCED, slow_routes: false })
+            .await;
     let mut crowd = Crowd::new();
     let addresses = fleet.addresses();
     crowd.join(0..plan.clients, &addresses, plan.starts_per_second()).await;
@@ -56,7 +58,7 @@ async fn killed_managers_cost_no_client_its_connection_and_new_ones_see_the_flee
     println!("{messages}");
     assert_eq!((lost, refused, moved, messages.count()), (0, 0, 0, 0), "lost, refused, moved, messages refused");
     assert!(sent.iter().all(|one| one.message.ending == Ending::Replied), "every message was replied to");
-    Ledger::read(&fleet.redis, plan.clients).check(sent.iter().map(|one| &one.message));
+    Ledger::read(&fleet.ledger, plan.clients).check(sent.iter().map(|one| &one.message));
     for (what, took) in &pictures {
         assert!(*took <= 2 * INTERVAL + STARTS_WITHIN, "{what}: two report intervals, but {took:?}");
     }

@@ -2,17 +2,14 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use dagor::{
-    registry::redis::{RedisRegistry, RedisSettings},
-    service::{Push, PushError, Router},
-};
+use dagor::service::{Push, PushError, Router};
 use tokio::time::Instant;
 
 use super::{
     Plan, begin,
     crowd::{Crowd, What, count, logins, peak_logins},
     curve::{Curve, USEFUL},
-    fleet::{Fleet, GATEWAYS, NOT_BALANCED, Setup, name},
+    fleet::{Fleet, GATEWAYS, NOT_BALANCED, Setup, name, registry},
     ledger::Ledger,
     traffic::{Sent, Traffic, latencies, quantile},
 };
@@ -37,7 +34,8 @@ async fn clients_of_a_killed_gateway_come_back_spread_and_the_others_notice_litt
     let rate = login_rate(&plan);
     let heartbeat = if plan.clients > 1000 { 10 } else { 2 };
     let limits = format!("login_rate = \"{rate}/s\"\nlogin_burst = {rate}\nheartbeat = \"{heartbeat}s\"");
-    let mut fleet = Fleet::start(&Setup { connections: limits, patient: false, placement: NOT_BALANCED }).await;
+    let mut fleet =
+        Fleet::start(&Setup { connections: limits, patient: false, placement: NOT_BALANCED, slow_routes: false }).await;
     let victim = fastrand::Rng::with_seed(plan.seed).usize(..GATEWAYS);
     let mut crowd = Crowd::new();
     crowd.join(0..plan.clients, &fleet.addresses(), (GATEWAYS * rate) as f64 * 0.8).await;
@@ -52,7 +50,7 @@ async fn clients_of_a_killed_gateway_come_back_spread_and_the_others_notice_litt
     crowd.join(witness..witness + 1, &[fleet.places[victim].clients.to_string()], 1.0).await;
     crowd.until_connected().await;
     let spread = crowd.clients().last().unwrap().1.session().unwrap().spread;
-    let router = router(&fleet);
+    let router = Router::new(Arc::new(registry(fleet.routes.url())));
     router.push(push(witness)).await.expect("it is connected");
     let lost: Vec<_> =
         crowd.places().into_iter().filter(|(number, on)| *on == name(victim) && *number < witness).collect();
@@ -106,7 +104,7 @@ async fn clients_of_a_killed_gateway_come_back_spread_and_the_others_notice_litt
     let peaks: Vec<_> = (0..GATEWAYS).map(|number| peak_logins(&log, &name(number), killed)).collect();
     println!("most logins within a second: {peaks:?} of {rate}/s and a burst of {rate}");
 
-    let ledger = Ledger::read(&fleet.redis, plan.clients);
+    let ledger = Ledger::read(&fleet.ledger, plan.clients);
     ledger.check(sent.iter().map(|one| &one.message));
     assert!(gone <= ROUTES_GONE_WITHIN, "routes end with the lease: {gone:?}");
     assert_eq!(curve.are_back(), lost.len(), "all are back");
@@ -115,12 +113,7 @@ async fn clients_of_a_killed_gateway_come_back_spread_and_the_others_notice_litt
     fleet.check(Some(victim));
 }
 
-fn router(fleet: &Fleet) -> Router {
-    let nodes = vec![fleet.redis.url()];
-    Router::new(Arc::new(RedisRegistry::open(RedisSettings { nodes, ..RedisSettings::default() }).unwrap()))
-}
-
-fn push(number: usize) -> Push {
+pub(crate) fn push(number: usize) -> Push {
     Push::to_user(super::ledger::user(number), "message", "hello")
 }
 
@@ -147,7 +140,7 @@ fn report_latencies(
 ) {
     let times = [("before", Duration::ZERO..killed), ("during", storm.clone()), ("after", after..Duration::MAX)];
     for (what, when) in times {
-        let took = latencies(sent, "payment", when.clone(), &stayed);
+        let took = latencies(sent, when.clone(), |one| one.message.business == "payment" && stayed(one));
         let all = sent.iter().filter(|one| one.message.business == "payment" && when.contains(&one.at) && stayed(one));
         let (count, good) = all.fold((0, 0), |(count, good), one| (count + 1, good + usize::from(one.is_good(USEFUL))));
         println!(
@@ -158,9 +151,9 @@ fn report_latencies(
     }
 }
 
-/// How many commands Redis has run.
+/// How many commands the Redis of the routes has run.
 fn redis_calls(fleet: &Fleet) -> u64 {
-    let lines = fleet.redis.tell_all("INFO commandstats");
+    let lines = fleet.routes.tell_all("INFO commandstats");
     let calls = |line: &String| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok();
     lines.iter().filter_map(calls).sum()
 }

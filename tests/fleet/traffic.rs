@@ -82,16 +82,9 @@ async fn send(clients: Vec<(usize, Client)>, per_second: f64, began: Instant, st
     sent
 }
 
-/// How long replies of this business took that were submitted within these times and are so. Sorted.
-pub(crate) fn latencies(
-    sent: &[Sent],
-    business: &str,
-    within: Range<Duration>,
-    is: impl Fn(&Sent) -> bool,
-) -> Vec<Duration> {
-    let counts = |one: &&Sent| {
-        one.message.business == business && one.message.ending == Ending::Replied && within.contains(&one.at) && is(one)
-    };
+/// How long replies took, of messages that were submitted within these times and are so. Sorted.
+pub(crate) fn latencies(sent: &[Sent], within: Range<Duration>, is: impl Fn(&Sent) -> bool) -> Vec<Duration> {
+    let counts = |one: &&Sent| one.message.ending == Ending::Replied && within.contains(&one.at) && is(one);
     let mut took: Vec<_> = sent.iter().filter(counts).map(|one| one.message.took).collect();
     took.sort();
     took

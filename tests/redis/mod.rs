@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
@@ -99,6 +100,17 @@ impl Redis {
     pub(crate) fn start_again(&mut self) {
         self.kill();
         assert!(self.run(), "redis-server does not start again at {}", self.address);
+    }
+
+    /// Starts it again, at the same address and with nothing of what it had written.
+    pub(crate) fn start_empty(&mut self) {
+        self.kill();
+        for entry in fs::read_dir(self.directory.path()).unwrap().map(Result::unwrap) {
+            let removed =
+                if entry.path().is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+            removed.unwrap();
+        }
+        self.start_again();
     }
 
     /// Asks it something in words of the protocol's inline form; returns the lines of the answer as they came.
