@@ -91,6 +91,7 @@ fn gate(from: &pb::GateReport) -> GateReport {
         queuing: micros(from.queuing_us),
         target: micros(from.target_us),
         capacity: amount(from.capacity),
+        mean_cost: amount(from.mean_cost),
         admitted: amount(from.admitted),
         limited: amount(from.limited).min(1.0),
         backlog: amount(from.backlog),

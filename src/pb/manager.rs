@@ -11,7 +11,7 @@ pub struct GateReport {
     /// What the gate's own controller wants.
     #[prost(fixed32, tag = "3")]
     pub cut: u32,
-    /// Cost per second that is completed while all places are taken, or what is completed while they are not; 0 while unknown.
+    /// Cost per second that is completed.
     #[prost(double, tag = "4")]
     pub capacity: f64,
     /// Cost per second that is offered at each level that had any, as this gateway remembers it.
@@ -38,6 +38,9 @@ pub struct GateReport {
     /// From a request's arrival to its reply, since the last report.
     #[prost(message, optional, tag = "12")]
     pub latency: ::core::option::Option<Histogram>,
+    /// Mean cost of a completed request; 0 while unknown.
+    #[prost(double, tag = "13")]
+    pub mean_cost: f64,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct LevelRate {

@@ -1,4 +1,5 @@
-//! Several gateways in front of one service.
+//! Several gateways in front of one service, with everything that is real. `tests/sharing` has the same on a virtual clock,
+//! with more of it, and what became of each request.
 
 use std::{
     sync::{
@@ -28,8 +29,13 @@ const USERS: usize = 50;
 const CAPACITY: f64 = 100.0;
 /// Twice as much is offered, most of it at one gateway.
 const OFFERED: [f64; 2] = [0.9 * 2.0 * CAPACITY, 0.1 * 2.0 * CAPACITY];
-/// How long it takes until the gates and the fleet have settled, and how long is looked at.
-const SETTLING: Duration = Duration::from_secs(8);
+/// What is promised after three reports: of the requests, the part that is decided differently at most, and of the capacity, the
+/// part that is used at least. A call of 40 ms takes a little longer by a real clock, and more on a busy machine; the part that
+/// is promised, 0.95, is asserted on the virtual clock.
+const ALIKE: f64 = 0.01;
+const USED: f64 = 0.9;
+/// How long it takes until clients are connected and the gateways have reported three times, and how long is looked at.
+const SETTLING: Duration = Duration::from_secs(4);
 const LOOKING: Duration = Duration::from_secs(10);
 
 /// Requests of all users at this gateway, evenly at this rate, whatever becomes of them.
@@ -125,14 +131,14 @@ async fn the_same_user_is_treated_alike_at_a_busy_gateway_and_at_a_quiet_one() {
         format!("{reasons:?}\n{}", seen.iter().step_by(10).cloned().collect::<Vec<_>>().join("\n"))
     };
     eprintln!(
-        "{:.1} % differ, fleet cut in force in {bound} of {looks} looks, {rate:.0}/s served\n{}",
+        "{:.2} % differ, fleet cut in force in {bound} of {looks} looks, {rate:.0}/s served\n{}",
         mean * 100.0,
         story()
     );
     assert!(bound as f64 > 0.8 * f64::from(looks), "a fleet cut is in force: {bound} of {looks}\n{}", story());
     // Without the fleet's cut it is half of them: one gateway sheds, the other one is open.
-    assert!(mean < 0.1, "{:.1} % of the requests are treated differently\n{}", mean * 100.0, story());
-    assert!(rate > 0.9 * CAPACITY, "{rate:.0}/s of {CAPACITY}/s are served\n{}", story());
+    assert!(mean <= ALIKE, "{:.2} % of the requests are treated differently\n{}", mean * 100.0, story());
+    assert!(rate >= USED * CAPACITY, "{rate:.0}/s of {CAPACITY}/s are served\n{}", story());
     drop(within("the load ends", load.join_all()).await);
     end(running, managers).await;
 }

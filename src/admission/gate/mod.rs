@@ -4,6 +4,7 @@
 //! again is worked out for refusals only. Everything slower (closing a window, moving the cut) happens in
 //! [`Gate::tick`], which one owner calls about every 10 ms.
 
+mod brake;
 mod state;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use self::state::State;
+use self::{brake::Brake, state::State};
 use super::{
     Cause, Cost, Cut, GateMode, GateSettings, Level, Refusal, Value,
     cells::{PRIORITIES, Shard},
@@ -234,7 +235,7 @@ impl Gate {
     }
 
     /// Puts the fleet's cut in force here: what every gateway of the fleet lets in. It is the base of the own cut, which is
-    /// stricter only while the queue is too long, and does not grow beyond it. Minimum shares pass it as they pass the own.
+    /// stricter only while far more waits than that can have meant, and does not grow beyond it. Minimum shares pass it as they pass the own.
     pub fn set_fleet_cut(&self, cut: Cut) {
         self.set(&self.cuts.fleet, cut);
     }
@@ -297,7 +298,7 @@ impl Gate {
         window.reopen(now);
         let window_ends = now + settings.window;
         let Decision { cut, floors } = state.close_window(elapsed, backlog, self);
-        let cut = self.based_on_fleet(cut, state.verdict.overloaded);
+        let cut = self.based_on_fleet(cut, &mut state);
         self.cuts.own.store(cut.bits(), Relaxed);
         for (floor, published) in floors.into_iter().zip(&self.cuts.floors) {
             published.store(floor, Relaxed);
@@ -402,11 +403,14 @@ impl Gate {
         self.caps().min(load(&self.cuts.fleet))
     }
 
-    /// While the queue is short enough, what one gateway sees of a shared service is no reason to be stricter than all.
-    fn based_on_fleet(&self, own: Cut, overloaded: bool) -> Cut {
+    /// The own cut is no stricter than the fleet's, but for an emergency.
+    fn based_on_fleet(&self, own: Cut, state: &mut State) -> Cut {
         match load(&self.cuts.fleet) {
-            Cut::OPEN => own,
-            _ if overloaded => own,
+            Cut::OPEN => {
+                state.brake = Brake::default();
+                own
+            }
+            fleet if state.brake.on_window(own < fleet, state.backlog.wanted, &state.throughput) => own,
             fleet => Ord::max(own, fleet),
         }
     }

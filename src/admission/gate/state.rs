@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Gate, all};
+use super::{Gate, all, brake::Brake};
 use crate::{
     admission::{
         Backlog, Controller, GateMode, GateSettings, Tally, WindowStats,
@@ -34,6 +34,8 @@ pub(super) struct State {
     /// Gates whose decisions are this gate's load as well.
     pub(super) watched: Vec<Arc<Gate>>,
     pub(super) verdict: Verdict,
+    /// What makes the own cut stricter than the fleet's.
+    pub(super) brake: Brake,
     pub(super) totals: Totals,
 }
 
@@ -59,6 +61,7 @@ impl State {
             virtually_admitted: 0,
             watched: Vec::new(),
             verdict: Verdict::default(),
+            brake: Brake::default(),
             totals: Totals::default(),
         }
     }

@@ -320,26 +320,29 @@ proptest! {
 }
 
 #[test]
-fn the_fleets_cut_is_the_base_of_the_own_one_while_the_queue_is_short() {
+fn the_fleets_cut_is_the_base_of_the_own_one_unless_far_too_much_waits() {
     let gate = Gate::new(GateSettings::dagor_v3(), 1);
     let fleet = Cut::through(Level::new(5, 127));
     let second = Duration::from_secs(1);
-    let window = |number: u32, queuing: Duration| {
+    let window = |number: u32, queuing: Duration, wanted: f64| {
         for business in 0..10 {
             let _ = gate.decide(0, Timestamp::ZERO, Value::new(Level::new(business, 0), 0), Cost::ONE);
         }
         gate.sample(0, queuing);
-        gate.tick(Timestamp::ZERO + second * number, None);
+        let backlog = Backlog { oldest: queuing, cost: wanted, wanted };
+        gate.tick(Timestamp::ZERO + second * number, Some(backlog));
     };
     gate.tick(Timestamp::ZERO, None);
-    window(1, Duration::from_millis(50));
+    window(1, Duration::from_millis(50), 9.0);
     assert!(gate.own_cut() < Cut::OPEN, "its own queue was too long");
     gate.set_fleet_cut(fleet);
     let refusal = gate.decide(0, Timestamp::ZERO, Value::new(Level::new(6, 0), 0), Cost::ONE).unwrap_err();
     assert_eq!((refusal.cause, gate.effective_cut()), (Cause::ManagerCap, fleet));
-    (2..20).for_each(|number| window(number, Duration::from_millis(50)));
-    assert!(gate.effective_cut() < fleet, "stricter while its queue is too long");
-    window(20, Duration::ZERO);
+    (2..20).for_each(|number| window(number, Duration::from_millis(50), 9.0));
+    assert_eq!(gate.effective_cut(), fleet, "a queue above its target is the fleet's to work off");
+    (20..40).for_each(|number| window(number, Duration::from_millis(50), 1000.0));
+    assert!(gate.effective_cut() < fleet, "stricter in an emergency");
+    window(40, Duration::ZERO, 0.0);
     assert_eq!((gate.own_cut(), gate.effective_cut()), (fleet, fleet), "no stricter than all others without a reason");
     gate.set_fleet_cut(Cut::OPEN);
     assert_eq!(gate.effective_cut(), fleet, "it goes on from where it was");

@@ -1,16 +1,25 @@
 //! One cut per service for the whole fleet, so that the same user is treated alike at every gateway: the point at which
 //! what all of them are offered reaches what all of them get done.
 //!
-//! **Signal.** Each gateway reports the rates at its levels and what is completed there while its places are taken. Places
-//! are the service's grants, which it splits by the work that waits for each gateway; so what one gateway completes is no
-//! capacity of anybody's, but the sum is.
+//! **Signal.** Each gateway reports the rates at its levels, what is completed, what waits and is wanted, and for which share of
+//! the time its places are taken. Places are the service's grants, which it splits by the work that waits for each gateway;
+//! so what one gateway completes is no capacity of anybody's, but the sum is.
 //!
-//! **Begin** when most work meets taken places, more is offered than completed, and some gate sheds. **Follow**: what is
-//! completed, less what it takes to work the backlog off. **Probe**: while places are free, a quarter more than the cut in
-//! force lets in, with each report, and never less: that little is let in may be the doing of another cut. **End** when all
-//! that is offered fits.
+//! **Begin** when most work meets taken places, more is offered than completed, and some gate sheds.
 //!
-//! **One owner.** The fleet's cut is the base. A gateway's own gate may be stricter while its queue is too long; it does not
+//! **Follow**: what is completed, and what it takes to bring the backlog to where it belongs. It belongs where chance hardly
+//! empties it from one report to the next, since an empty one costs capacity. As places are taken for less of the time, up
+//! to a quarter more is tried.
+//!
+//! **Steadiness.** Whoever meets the old cut here meets the new one there, for as long as a directive is under way. And what a
+//! cut has left behind is refused in the queues, which are not equally far. So a cut stays where it is while what it lets in
+//! differs from what is wanted by no more than chance can explain, and moves no further than into these bounds. They are
+//! the narrower, the more of the time places are free.
+//!
+//! **Probe**: while places are free, never less than the cut in force: that little is let in may be the doing of another cut.
+//! **End** when all that is offered fits.
+//!
+//! **One owner.** A gateway's own gate is stricter only while far more waits there than this cut can have meant; it does not
 //! grow beyond the fleet's cut, and goes on from where it is when that is lifted.
 //!
 //! A service behind one gateway needs none of this: its gate there knows all that there is to know, ten times as often.
@@ -24,12 +33,19 @@ use crate::admission::{Cut, GRAIN_BITS, Level, level::LEVELS};
 const LIMITED: f64 = 0.5;
 /// So many times what is completed must be offered before a cut begins.
 const EXCESS: f64 = 1.05;
-/// So many times what the cut in force lets in is tried while places are free.
-const PROBE: f64 = 1.25;
-/// In how many seconds a backlog is to be worked off.
-const DRAIN_SECONDS: f64 = 2.0;
+/// The part that is tried on top while places are free, and the less of it the more of the time they are taken.
+const PROBE: f64 = 0.25;
+/// In how many seconds a backlog that is too long or too short is to be where it belongs.
+const DRAIN_SECONDS: f64 = 3.0;
 /// However long the backlog, this part of the capacity is let in.
 const LEAST: f64 = 0.5;
+/// The backlog that belongs there: so many seconds of work, because no rate is known exactly, and so many standard
+/// deviations of what chance piles up within the time in which it is corrected.
+const ROOM_SECONDS: f64 = 0.06;
+const ROOM_DEVIATIONS: f64 = 1.2;
+/// The cut stays while it lets in what is wanted up to this part of the capacity, and so many standard deviations.
+const BAND: f64 = 0.03;
+const BAND_DEVIATIONS: f64 = 0.8;
 
 /// A service over the whole fleet.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +58,7 @@ pub struct ServiceDecision {
     pub offered: f64,
     /// Cost per second that is let through.
     pub admitted: f64,
-    /// Cost per second that is completed while places are taken.
+    /// Cost per second that is completed.
     pub capacity: f64,
     /// Share of the work that met taken places.
     pub limited: f64,
@@ -97,12 +113,21 @@ fn cut(now: &ServiceDecision, gates: &[&GateReport], in_force: Cut) -> (Cut, Str
     if in_force == Cut::OPEN && !(is_limited && sheds && now.offered > EXCESS * now.capacity) {
         return (Cut::OPEN, format!("open: {offered} offered, no sign that they do not fit"));
     }
+    let let_in = below(gates, in_force);
+    let chance = chance(now.capacity, gates);
     let (wanted, why) = if is_limited {
-        (with_backlog(now.capacity, gates), format!("{capacity} are completed while places are taken"))
+        (wanted(now.capacity, now, gates), format!("{capacity} are completed while places are taken"))
     } else {
-        let wanted = PROBE * below(gates, in_force);
-        (wanted.max(now.capacity), "places are free, so more is tried".to_owned())
+        (wanted(let_in.max(now.capacity), now, gates), "places are free, so more is tried".to_owned())
     };
+    // Where places are free, less comes than the rates say: nothing is gained by waiting.
+    let band = (BAND * now.capacity + BAND_DEVIATIONS * chance / DRAIN_SECONDS) * (1.0 - free(now));
+    let is_steady = in_force != Cut::OPEN && is_limited;
+    if is_steady && (wanted - let_in).abs() <= band {
+        let let_in = words::rate(let_in);
+        return (in_force, format!("cut at {in_force}: {offered} offered, {let_in} let in, which is about what fits"));
+    }
+    let wanted = if is_steady { let_in.clamp(wanted - band, wanted + band) } else { wanted };
     let cut = cut_at(gates.iter().copied(), wanted);
     match if is_limited { cut } else { Ord::max(cut, in_force) } {
         Cut::OPEN => (Cut::OPEN, format!("open again: {offered} offered, {} fit", words::rate(wanted))),
@@ -122,11 +147,24 @@ fn below(gates: &[&GateReport], cut: Cut) -> f64 {
     gates.iter().flat_map(|gate| &gate.offered).map(|&(level, rate)| rate * part(level)).sum()
 }
 
-/// What may be let in so that the part of the backlog that is too much goes in time.
-fn with_backlog(capacity: f64, gates: &[&GateReport]) -> f64 {
+/// What is to be let in where so much can be done, so that the backlog comes to where it belongs, and places are taken.
+fn wanted(fits: f64, now: &ServiceDecision, gates: &[&GateReport]) -> f64 {
     let backlog: f64 = gates.iter().map(|gate| gate.backlog).sum();
-    let allowed: f64 = gates.iter().map(|gate| gate.capacity * gate.target.as_secs_f64()).sum();
-    (capacity - (backlog - allowed).max(0.0) / DRAIN_SECONDS).max(LEAST * capacity)
+    let room = ROOM_SECONDS * now.capacity + ROOM_DEVIATIONS * chance(now.capacity, gates);
+    (fits * (1.0 + PROBE * free(now)) + (room - backlog) / DRAIN_SECONDS).max(LEAST * fits)
+}
+
+/// From 0, where all work meets taken places, to 1, where what is completed says nothing of the capacity.
+fn free(now: &ServiceDecision) -> f64 {
+    ((1.0 - now.limited) / (1.0 - LIMITED)).min(1.0)
+}
+
+/// The standard deviation of the cost that independent arrivals and completions pile up while it is worked off within
+/// [`DRAIN_SECONDS`] (an Ornstein-Uhlenbeck process).
+fn chance(capacity: f64, gates: &[&GateReport]) -> f64 {
+    let known = gates.iter().filter(|gate| gate.mean_cost > 0.0);
+    let requests: f64 = known.map(|gate| gate.capacity / gate.mean_cost).sum();
+    if requests > 0.0 { capacity / requests * (requests * DRAIN_SECONDS).sqrt() } else { 0.0 }
 }
 
 /// The cut that lets `wanted` of the summed rates through, down to a point inside the level at its edge.

@@ -3,7 +3,8 @@ use std::time::Duration;
 use super::*;
 use crate::admission::Value;
 
-/// A gate that is offered the same at each of 100 levels, and completes so much while its places are taken.
+/// A gate that is offered the same at each of 100 levels, and completes so much while its places are taken. As much waits as
+/// belongs there; what requests cost is not known, so that chance has no part in it.
 fn gate(offered: f64, capacity: f64) -> GateReport {
     GateReport {
         service: "main".to_owned(),
@@ -12,9 +13,10 @@ fn gate(offered: f64, capacity: f64) -> GateReport {
         queuing: Duration::ZERO,
         target: Duration::from_millis(20),
         capacity,
+        mean_cost: 0.0,
         admitted: capacity,
         limited: 1.0,
-        backlog: 0.0,
+        backlog: capacity * ROOM_SECONDS,
         dry_run: false,
         offered: (0..100).map(|index| (Level::from_index(index), offered / 100.0)).collect(),
         latency: None,
@@ -63,11 +65,48 @@ fn while_places_are_free_the_cut_moves_up_step_by_step() {
     let mut gates = [gate(800.0, 300.0), gate(800.0, 300.0)];
     gates.iter_mut().for_each(|gate| (gate.limited, gate.fleet_cut) = (0.2, Cut::through(Level::from_index(20))));
     let decision = decided(&gates);
-    assert!((share(decision.cut) - 600.0 / 1600.0).abs() < 0.001, "{}: as much as is completed", decision.cut);
+    assert!((share(decision.cut) - 1.25 * 600.0 / 1600.0).abs() < 0.001, "{}: more than is completed", decision.cut);
     assert!(decision.reason.contains("places are free"), "{}", decision.reason);
     gates.iter_mut().for_each(|gate| gate.fleet_cut = decision.cut);
     let next = decided(&gates).cut;
-    assert!((share(next) - 1.25 * 600.0 / 1600.0).abs() < 0.001, "{next}: a quarter more with each step");
+    assert!((share(next) - 1.25 * 750.0 / 1600.0).abs() < 0.001, "{next}: a quarter more with each step");
+}
+
+#[test]
+fn the_less_places_are_short_the_more_is_tried() {
+    let mut gates = [gate(800.0, 300.0), gate(800.0, 300.0)];
+    gates.iter_mut().for_each(|gate| gate.limited = 0.75);
+    assert!((share(decided(&gates).cut) - 1.125 * 600.0 / 1600.0).abs() < 0.001);
+}
+
+#[test]
+fn the_cut_stays_while_it_lets_in_about_what_fits_and_moves_no_further_than_it_must() {
+    let mut gates = [gate(800.0, 400.0), gate(800.0, 400.0)];
+    let in_force = decided(&gates).cut;
+    let mut with = |capacity: f64| {
+        for gate in &mut gates {
+            (gate.fleet_cut, gate.capacity, gate.backlog) = (in_force, capacity, capacity * ROOM_SECONDS);
+        }
+        decided(&gates)
+    };
+    assert_eq!(with(411.0).cut, in_force, "within 3 %");
+    let decision = with(390.0);
+    assert_eq!(decision.cut, in_force);
+    assert!(decision.reason.ends_with("800/s let in, which is about what fits"), "{}", decision.reason);
+    assert!((share(with(500.0).cut) - (1000.0 - 30.0) / 1600.0).abs() < 0.001);
+    assert!((share(with(300.0).cut) - (600.0 + 18.0) / 1600.0).abs() < 0.001);
+}
+
+#[test]
+fn the_fewer_requests_there_are_the_more_may_wait_and_the_less_a_difference_says() {
+    let mut gates = [gate(800.0, 400.0), gate(800.0, 400.0)];
+    let in_force = decided(&gates).cut;
+    for gate in &mut gates {
+        (gate.mean_cost, gate.fleet_cut, gate.capacity, gate.backlog) = (10.0, in_force, 370.0, 100.0);
+    }
+    assert_eq!(decided(&gates).cut, in_force);
+    gates.iter_mut().for_each(|gate| gate.mean_cost = 0.1);
+    assert!(decided(&gates).cut < in_force);
 }
 
 #[test]
@@ -84,11 +123,18 @@ fn while_places_are_free_no_other_cut_draws_this_one_down() {
 #[test]
 fn a_backlog_is_worked_off_and_never_closes_the_service() {
     let mut gates = [gate(800.0, 400.0), gate(800.0, 400.0)];
-    // 16 may wait: 20 ms of 800/s.
-    gates[0].backlog = 416.0;
+    gates[0].backlog += 600.0;
     assert!((share(decided(&gates).cut) - 600.0 / 1600.0).abs() < 0.001);
     gates[0].backlog = 1e9;
     assert!((share(decided(&gates).cut) - 400.0 / 1600.0).abs() < 0.001);
+}
+
+#[test]
+fn more_is_let_in_where_less_waits_than_keeps_the_places_taken() {
+    let mut gates = [gate(800.0, 400.0), gate(800.0, 400.0)];
+    gates.iter_mut().for_each(|gate| (gate.mean_cost, gate.backlog) = (1.0, 0.0));
+    let room = ROOM_SECONDS * 800.0 + ROOM_DEVIATIONS * (800.0 * DRAIN_SECONDS).sqrt();
+    assert!((share(decided(&gates).cut) - (800.0 + room / DRAIN_SECONDS) / 1600.0).abs() < 0.001);
 }
 
 #[test]

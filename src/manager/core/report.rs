@@ -65,8 +65,10 @@ pub struct GateReport {
     pub queuing: Duration,
     /// How long requests may wait in the mean.
     pub target: Duration,
-    /// Cost per second that is completed at most, or at all while places are free; 0 while unknown.
+    /// Cost per second that is completed.
     pub capacity: f64,
+    /// Mean cost of a completed request; 0 while unknown.
+    pub mean_cost: f64,
     /// Cost per second that is let through.
     pub admitted: f64,
     /// Share of the time in which all places are taken.

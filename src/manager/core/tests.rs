@@ -118,6 +118,7 @@ fn logins(per_second: f64) -> GateReport {
         queuing: Duration::ZERO,
         target: Duration::from_millis(20),
         capacity: 0.0,
+        mean_cost: 0.0,
         admitted: per_second,
         limited: 0.0,
         backlog: 0.0,

@@ -380,6 +380,7 @@ pub(super) fn service(name: &str, levels: usize, overloaded: bool) -> GateReport
         queuing: Duration::ZERO,
         target: Duration::from_millis(20),
         capacity: if overloaded { offered / 2.0 } else { offered },
+        mean_cost: 1.0,
         admitted: offered,
         limited: if overloaded { 1.0 } else { 0.0 },
         backlog: 0.0,
