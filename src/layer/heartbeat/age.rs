@@ -38,14 +38,16 @@ impl MaxAge {
         before.filter(|before| before.age == age).or(Some(Self { age, since: now }))
     }
 
-    /// When a link ends that began then. `draw` is its own, from 0 to 1.
-    pub fn end(&self, began: Timestamp, draw: f64) -> Timestamp {
-        (began + self.least()).max(self.since) + self.spread().mul_f64(draw)
+    /// When a link ends that began then. `draw` is its own, of all numbers there are.
+    pub fn end(&self, began: Timestamp, draw: u32) -> Timestamp {
+        Timestamp::from_nanos(self.ends().end(began.as_nanos(), draw))
     }
 
-    /// No link that is younger ends.
-    pub(super) fn least(&self) -> Duration {
-        self.age - self.spread() / 2
+    /// The rule in numbers, worked out once for many links.
+    pub(super) fn ends(&self) -> Ends {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let (least, spread) = (self.age - self.spread() / 2, self.spread());
+        Ends { least: nanos(least), since: self.since.as_nanos(), spread: nanos(spread) }
     }
 
     /// Over which time links end that began together.
@@ -64,12 +66,29 @@ impl MaxAge {
     }
 }
 
-/// A draw from 0 to 1 that follows from its arguments, so that nobody has to keep it (the finalizer of SplitMix64).
-pub(super) fn draw(seed: u64, place: u16, began: u32) -> f64 {
+/// Where the ends of a rule are, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    /// No link that is younger ends.
+    pub(super) least: u64,
+    since: u64,
+    spread: u64,
+}
+
+impl Ends {
+    /// When a link ends that began then.
+    pub(super) fn end(&self, began: u64, draw: u32) -> u64 {
+        let part = (u128::from(self.spread) * u128::from(draw)) >> u32::BITS;
+        began.saturating_add(self.least).max(self.since).saturating_add(part as u64)
+    }
+}
+
+/// A draw that follows from its arguments, so that nobody has to keep it (the finalizer of SplitMix64).
+pub(super) fn draw(seed: u64, place: u16, began: u32) -> u32 {
     let mut mixed = seed ^ (u64::from(began) << 16 | u64::from(place)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((mixed ^ (mixed >> 31)) >> 32) as f64 / f64::from(u32::MAX)
+    ((mixed ^ (mixed >> 31)) >> u32::BITS) as u32
 }
 
 #[cfg(test)]
@@ -77,6 +96,7 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
+    const HALF: u32 = 1 << 31;
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::ZERO + Duration::from_secs(seconds)
@@ -88,18 +108,18 @@ mod tests {
 
     #[test]
     fn a_link_ends_within_a_tenth_of_the_age() {
-        assert_eq!(rule(0).end(at(100), 0.0), at(100 + 3240));
-        assert_eq!(rule(0).end(at(100), 0.5), at(100 + 3600));
-        assert_eq!(rule(0).end(at(100), 1.0), at(100 + 3960));
+        assert_eq!(rule(0).end(at(100), 0), at(100 + 3240));
+        assert_eq!(rule(0).end(at(100), HALF), at(100 + 3600));
+        assert!((at(100 + 3959)..at(100 + 3960)).contains(&rule(0).end(at(100), u32::MAX)));
     }
 
     #[test]
     fn links_older_than_a_new_rule_are_spread_from_its_beginning_on() {
         for began in [0, 1000, 90_000] {
-            assert_eq!(rule(100_000).end(at(began), 0.0), at(100_000));
-            assert_eq!(rule(100_000).end(at(began), 1.0), at(100_000 + 720));
+            assert_eq!(rule(100_000).end(at(began), 0), at(100_000));
+            assert_eq!(rule(100_000).end(at(began), HALF), at(100_000 + 360));
         }
-        assert_eq!(rule(100_000).end(at(99_000), 0.5), at(99_000 + 3600), "a young one keeps its own end");
+        assert_eq!(rule(100_000).end(at(99_000), HALF), at(99_000 + 3600), "a young one keeps its own end");
     }
 
     #[test]
@@ -122,10 +142,10 @@ mod tests {
 
     #[test]
     fn draws_are_even_over_places_seeds_and_times() {
-        let even = |draws: &dyn Fn(u32) -> f64, what: &str| {
+        let even = |draws: &dyn Fn(u32) -> u32, what: &str| {
             let mut counts = [0; 10];
             for number in 0..10_000 {
-                counts[((draws(number) * 10.0) as usize).min(9)] += 1;
+                counts[draws(number) as usize / (u32::MAX as usize / 10 + 1)] += 1;
             }
             assert!(counts.iter().all(|count| (850..1150).contains(count)), "{what}: {counts:?}");
         };

@@ -212,25 +212,23 @@ impl<T: Clone> Chunk<T> {
 impl<T: Clone> Chunk<T> {
     /// Appends the entries of which this rule has something to say. The lock is taken only if there are any.
     fn take_aged(&self, now: Timestamp, rule: &MaxAge, seed: u64, aged: &mut Vec<(T, Aged)>) {
-        let youngest = tick(now - rule.least());
-        let look = |index: usize, begun: u32| match begun {
+        let ends = rule.ends();
+        let youngest = tick(now - Duration::from_nanos(ends.least));
+        let look = |(index, begun): (usize, &AtomicU32)| match begun.load(Relaxed) {
             AGELESS => None,
             told @ TOLD.. => (rule.stays_until(time(told & !TOLD)) <= now).then_some((AGELESS, Aged::Stays)),
             // Drawn for those only who may be at their end already.
             begun if begun > youngest => None,
             begun => {
-                let end = rule.end(time(begun), draw(seed, index as u16, begun));
-                (end <= now).then_some((TOLD | tick(now).min(TOLD - 1), Aged::Ends))
+                let end = ends.end(time(begun).as_nanos(), draw(seed, index as u16, begun));
+                (end <= now.as_nanos()).then_some((TOLD | tick(now).min(TOLD - 1), Aged::Ends))
             }
         };
-        let looks = || self.begun.iter().enumerate().map(|(index, begun)| (begun, look(index, begun.load(Relaxed))));
-        if looks().all(|(_, said)| said.is_none()) {
-            return;
-        }
+        let Some(first) = self.begun.iter().enumerate().position(|place| look(place).is_some()) else { return };
         let places = lock(&self.places);
-        for ((begun, said), entry) in looks().zip(&places.entries) {
-            if let (Some((then, what)), Some(entry)) = (said, entry) {
-                begun.store(then, Relaxed);
+        for (place, entry) in self.begun.iter().enumerate().zip(&places.entries).skip(first) {
+            if let (Some((then, what)), Some(entry)) = (look(place), entry) {
+                place.1.store(then, Relaxed);
                 aged.push((entry.clone(), what));
             }
         }
@@ -244,8 +242,8 @@ fn tick(time: Timestamp) -> u32 {
 }
 
 /// When a tick begins.
-fn time(tick: u32) -> Timestamp {
-    Timestamp::ZERO + TICK * (tick - 1)
+const fn time(tick: u32) -> Timestamp {
+    Timestamp::from_nanos((tick as u64).saturating_sub(1) * TICK.as_nanos() as u64)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
