@@ -132,11 +132,54 @@ impl Bench {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::{clock::Timestamp, pb::service::AnswerOutcome};
+    use crate::{admission::Cut, clock::Timestamp, pb::service::AnswerOutcome};
 
     fn call(id: u64, message_id: u64) -> pb::Call {
         pb::Call { id, user: "ann".into(), business: 2, message_id, timeout_ms: 1000, ..pb::Call::default() }
+    }
+
+    /// Two gateways take turns with nearly all of the places. Each is told at once that it may use them, while the calls of the
+    /// other are still here; so more than there are places wait, by the instance's own word, and for long.
+    #[test]
+    fn the_guard_leaves_alone_what_was_granted_however_long_it_waits() {
+        let clock = Clock::manual(Timestamp::from_nanos(1));
+        let (window, mut answers, mut last) = (Duration::from_millis(100), VecDeque::new(), 0);
+        let mut bench = Bench::new(clock.clone(), 2, 10, None);
+        // A bench has no room for more than it grants.
+        let (guard, memory) = (Guard::new(GateSettings::default()), Memory::of_running());
+        let parts = DeskParts { clock: clock.clone(), guard, workers: 2, waiting: 64, places: 12, memory, store: None };
+        bench.desk = Arc::new(Desk::new(parts));
+        let streams = [bench.open(), bench.open()];
+        let (mut granted, mut here, mut running) = ([1, 1], [0, 0], VecDeque::new());
+        for round in 0..400 {
+            clock.advance(window);
+            bench.desk.tick();
+            let busy = round / 4 % 2;
+            for key in [0, 1] {
+                let waiting = if key == busy { 40 } else { 0 };
+                bench.desk.received(key, 0, waiting);
+                let before = answers.len();
+                bench.streams[&streams[key]].1.drain_into(&mut answers);
+                let answered = answers.len() - before;
+                here[key] -= answered;
+                let dispatch = bench.desk.dispatch(key, answered, false);
+                assert_eq!(dispatch.cut, Cut::OPEN, "in round {round}");
+                granted[key] = dispatch.grants.unwrap_or(granted[key]);
+            }
+            while here[busy] < granted[busy] {
+                (last, here[busy]) = (last + 1, here[busy] + 1);
+                let call = pb::Call { timeout_ms: 600_000, ..call(last, last) };
+                running.extend(bench.receive(streams[busy], call));
+            }
+            for _ in 0..2 {
+                let done = running.pop_front().expect("the workers are busy");
+                running.extend(bench.finish(done, pb::Answer::default()));
+            }
+        }
+        assert!(answers.iter().all(|answer| answer.outcome() == AnswerOutcome::Replied), "{answers:?}");
     }
 
     #[test]

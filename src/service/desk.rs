@@ -170,7 +170,7 @@ impl Desk {
         state.ledger.answered(key, answers);
         state.ledger.split(now, |stream| stream.waker.wake());
         let ended = (read_all || state.closing) && state.ledger.unanswered(key) == 0;
-        Dispatch { grants: state.ledger.untold(key), cut: state.guard.cut(), ended }
+        Dispatch { grants: state.ledger.untold(key), cut: state.guard.cut(now), ended }
     }
 
     /// Decides on a call.
@@ -200,7 +200,7 @@ impl Desk {
             return Arrival::Runs(Seat(Some(Arc::clone(self))), job);
         }
         if let Some(worst) = state.queue.push(value, job) {
-            let age = self.age(&state, &worst, now);
+            let age = self.age(&state, state.queue.len() + 1, &worst, now);
             state.guard.left_queue(age);
             worst.outbox.send(self.end(&worst, refused("the instance's queue is full", RETRY_WHEN_FULL)));
         }
@@ -237,7 +237,7 @@ impl Desk {
         self.memory.sweep(now);
         let mut state = lock(&self.state);
         let oldest = state.queue.iter().min_by_key(|job| job.request.arrived);
-        let oldest_age = oldest.map_or(Duration::ZERO, |job| self.age(&state, job, now));
+        let oldest_age = oldest.map_or(Duration::ZERO, |job| self.age(&state, state.queue.len(), job, now));
         let all_busy = state.running == self.workers;
         state.guard.note_limit(now, all_busy);
         let beyond = state.queue.len().saturating_sub(self.granted(&state)) as f64;
@@ -288,7 +288,7 @@ impl Desk {
         let mut state = lock(&self.state);
         state.guard.completed();
         while let Some(job) = state.queue.pop() {
-            let age = self.age(&state, &job, now);
+            let age = self.age(&state, state.queue.len() + 1, &job, now);
             state.guard.left_queue(age);
             match fate(&job, now) {
                 Fate::Run => return Some(job),
@@ -303,10 +303,10 @@ impl Desk {
         None
     }
 
-    /// How long a call waited, as the guard sees it. While no more calls wait than the gateways were granted beyond the
-    /// workers, that waiting is what this instance asked for, however long its handlers take.
-    fn age(&self, state: &State, job: &Job, now: Timestamp) -> Duration {
-        if state.queue.len() < self.granted(state) { Duration::ZERO } else { now.since(job.request.arrived) }
+    /// How long one of so many calls has waited, as the guard sees it. While no more wait than the gateways were granted
+    /// beyond the workers, that waiting is what this instance asked for, however long its handlers take.
+    fn age(&self, state: &State, waiting: usize, job: &Job, now: Timestamp) -> Duration {
+        if waiting <= self.granted(state) { Duration::ZERO } else { now.since(job.request.arrived) }
     }
 
     /// How many calls this instance asked to have waiting, by what it granted beyond its workers.

@@ -56,6 +56,8 @@ fn split_scarce(spare: usize, demands: &[usize]) -> Vec<usize> {
 pub(crate) struct Ledger<S> {
     total: usize,
     streams: Slab<Entry<S>>,
+    /// The sum of what all streams hold.
+    held: usize,
     split_again_at: Timestamp,
     others_came_or_went: bool,
     leaving: bool,
@@ -70,6 +72,8 @@ struct Entry<S> {
     peak: usize,
     granted: usize,
     told: Option<usize>,
+    /// How many calls its gateway may have here by what it was granted, now or before.
+    held: usize,
 }
 
 impl<S> Entry<S> {
@@ -84,6 +88,7 @@ impl<S> Ledger<S> {
         Self {
             total,
             streams: Slab::new(),
+            held: 0,
             split_again_at: Timestamp::ZERO,
             others_came_or_went: false,
             leaving: false,
@@ -93,13 +98,14 @@ impl<S> Ledger<S> {
     /// Adds a stream and makes room for it at the next [`Ledger::split`].
     pub(crate) fn open(&mut self, stream: S) -> usize {
         self.split_at_once();
-        self.streams.insert(Entry { stream, unanswered: 0, waiting: 0, peak: 0, granted: 1, told: None })
+        self.held += 1;
+        self.streams.insert(Entry { stream, unanswered: 0, waiting: 0, peak: 0, granted: 1, told: None, held: 1 })
     }
 
     /// Removes a stream; its places go to the others at the next [`Ledger::split`].
     pub(crate) fn close(&mut self, key: usize) {
         self.split_at_once();
-        self.streams.remove(key);
+        self.held -= self.streams.remove(key).held;
     }
 
     fn split_at_once(&mut self) {
@@ -119,6 +125,10 @@ impl<S> Ledger<S> {
     pub(crate) fn answered(&mut self, key: usize, answers: usize) {
         let entry = &mut self.streams[key];
         entry.unanswered = entry.unanswered.saturating_sub(answers);
+        // What was granted less since then is heard of with these answers at the latest, unless it was not told before.
+        let held = entry.granted.max(entry.told.unwrap_or(0)).max(entry.held.min(entry.unanswered));
+        self.held = self.held - entry.held + held;
+        entry.held = held;
     }
 
     /// How many calls of this stream have no answer yet.
@@ -140,6 +150,8 @@ impl<S> Ledger<S> {
             let demand = entry.demand();
             let peak = std::mem::replace(&mut entry.peak, demand);
             let before = std::mem::replace(&mut entry.granted, grant);
+            self.held += grant.saturating_sub(entry.held);
+            entry.held = entry.held.max(grant);
             let was_short = peak > before;
             if grant != before && others_came_or_went || grant > before && was_short {
                 tell(&entry.stream);
@@ -154,9 +166,10 @@ impl<S> Ledger<S> {
         (entry.told.replace(grant) != Some(grant)).then_some(grant)
     }
 
-    /// The sum of what is granted.
+    /// How many calls may be here if every gateway keeps to what it was granted. More than the total while places move from
+    /// one to another: who gets them may use them at once, and who has less keeps what it sent until that is answered.
     pub(crate) fn places(&self) -> usize {
-        self.total.max(self.streams.len())
+        self.total.max(self.held)
     }
 
     /// Grants nothing to anyone from now on.
@@ -225,6 +238,40 @@ mod tests {
         assert_eq!(ledger.untold(busy), Some(6), "too early to split again");
         ledger.split(Timestamp::ZERO + RESPLIT_EVERY, |()| ());
         assert_eq!((ledger.untold(busy), ledger.untold(idle)), (Some(11), Some(1)));
+    }
+
+    #[test]
+    fn what_came_by_a_greater_grant_has_its_place_until_it_is_answered() {
+        let mut ledger = Ledger::new(12);
+        let first = ledger.open(());
+        ledger.split(Timestamp::ZERO, |()| ());
+        assert_eq!((ledger.untold(first), ledger.places()), (Some(12), 12));
+        ledger.received(first, 12, 0);
+        let second = ledger.open(());
+        ledger.received(second, 1, 30);
+        ledger.split(Timestamp::ZERO, |()| ());
+        let (less, more) = (ledger.untold(first).unwrap(), ledger.untold(second).unwrap());
+        assert_eq!(less + more, 12);
+        assert_eq!(ledger.places(), 12 + more, "the first was not told of less before it had sent twelve");
+        ledger.answered(first, 11);
+        assert_eq!(ledger.places(), 12);
+        ledger.close(second);
+        assert_eq!(ledger.places(), 12);
+    }
+
+    #[test]
+    fn who_was_not_told_of_less_may_have_more() {
+        let mut ledger = Ledger::new(12);
+        let first = ledger.open(());
+        ledger.split(Timestamp::ZERO, |()| ());
+        ledger.untold(first);
+        let second = ledger.open(());
+        ledger.split(Timestamp::ZERO, |()| ());
+        ledger.answered(first, 0);
+        assert_eq!((ledger.untold(second), ledger.places()), (Some(6), 18));
+        ledger.untold(first);
+        ledger.answered(first, 0);
+        assert_eq!(ledger.places(), 12);
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! The instance's own gate: a guard that only acts when gateways send more than they were granted. It is used under the
-//! desk's lock, so that one shard of counters is enough.
+//! The instance's own gate: a guard that only acts when gateways send more than they were granted. It learns all the time; but
+//! what was granted cannot pile up, so while no more than that waits its cut is open, however little gets done: a process
+//! that had no processor for a while would otherwise refuse the calls that it has asked for. It is used under the desk's
+//! lock, so that one shard of counters is enough.
 
 use std::time::Duration;
 
@@ -11,17 +13,29 @@ use crate::{
 /// The desk's lock makes all threads one writer.
 const SHARD: usize = 0;
 
+/// For so long after more waited than was granted the cut binds: some windows, so that it does not come and go with each.
+const BINDS_FOR: Duration = Duration::from_millis(500);
+
 /// The instance's own gate.
 #[derive(Debug)]
 pub(super) struct Guard {
     gate: Gate,
     limit: LimitClock,
+    /// Until when the cut binds.
+    binds_until: Timestamp,
+    /// The cut at the last tick.
+    shown: Cut,
 }
 
 impl Guard {
     /// A guard with these settings.
     pub(super) fn new(settings: GateSettings) -> Self {
-        Self { gate: Gate::with_cause(settings, 1, Cause::InstanceCut), limit: LimitClock::default() }
+        Self {
+            gate: Gate::with_cause(settings, 1, Cause::InstanceCut),
+            limit: LimitClock::default(),
+            binds_until: Timestamp::ZERO,
+            shown: Cut::OPEN,
+        }
     }
 
     /// Whether a call of this value may come in.
@@ -31,7 +45,8 @@ impl Guard {
     /// When to try again.
     pub(super) fn admit(&mut self, now: Timestamp, value: Value) -> Result<(), Duration> {
         let decision = self.gate.decide(SHARD, now, value, Cost::ONE);
-        decision.map(|_| ()).map_err(|refusal| refusal.retry_after)
+        let binds = self.binds(now);
+        decision.map(|_| ()).or_else(|refusal| if binds { Err(refusal.retry_after) } else { Ok(()) })
     }
 
     /// A call left the queue at this age.
@@ -51,13 +66,20 @@ impl Guard {
 
     /// A regular look at what waits beyond the granted places. Tells whether that moved the cut.
     pub(super) fn tick(&mut self, now: Timestamp, backlog: Backlog) -> bool {
-        let before = self.cut();
+        if backlog.cost > 0.0 {
+            self.binds_until = now + BINDS_FOR;
+        }
         self.gate.tick(now, Some(backlog));
-        self.cut() != before
+        let cut = self.cut(now);
+        std::mem::replace(&mut self.shown, cut) != cut
     }
 
     /// The cut in force.
-    pub(super) fn cut(&self) -> Cut {
-        self.gate.effective_cut()
+    pub(super) fn cut(&self, now: Timestamp) -> Cut {
+        if self.binds(now) { self.gate.effective_cut() } else { Cut::OPEN }
+    }
+
+    fn binds(&self, now: Timestamp) -> bool {
+        now < self.binds_until
     }
 }

@@ -121,9 +121,8 @@ impl<H: Handler> Server<H> {
         self
     }
 
-    /// The guard, with the paper's settings by default: refuses the least important calls when more wait here than were
-    /// granted and they wait longer than the gate's target, and tells the gateways its cut. In a dry run only the
-    /// queue's bound holds.
+    /// The guard, with the default gate's settings by default: while more wait here than were granted it refuses the least
+    /// important calls, as its gate decides, and tells the gateways its cut. In a dry run only the queue's bound holds.
     #[must_use]
     pub fn gate(mut self, settings: GateSettings) -> Self {
         self.gate = settings;
