@@ -167,10 +167,10 @@ impl Desk {
     pub(super) fn dispatch(&self, key: usize, answers: usize, read_all: bool) -> Dispatch {
         let now = self.clock.now();
         let mut state = lock(&self.state);
-        state.ledger.answered(key, answers);
+        state.ledger.answered(key, answers, now);
         state.ledger.split(now, |stream| stream.waker.wake());
         let ended = (read_all || state.closing) && state.ledger.unanswered(key) == 0;
-        Dispatch { grants: state.ledger.untold(key), cut: state.guard.cut(now), ended }
+        Dispatch { grants: state.ledger.untold(key, now), cut: state.guard.cut(now), ended }
     }
 
     /// Decides on a call.
