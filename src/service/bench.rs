@@ -182,6 +182,34 @@ mod tests {
         assert!(answers.iter().all(|answer| answer.outcome() == AnswerOutcome::Replied), "{answers:?}");
     }
 
+    /// Its calls waited here and ran here, by more than half of the places. The other gateway is granted these at once.
+    #[test]
+    fn the_guard_does_not_hold_against_others_what_a_gateway_has_left_behind() {
+        let clock = Clock::manual(Timestamp::from_nanos(1));
+        let (window, mut last) = (Duration::from_millis(100), 0);
+        let mut bench = Bench::new(clock.clone(), 2, 10, None);
+        let (lost, other) = (bench.open(), bench.open());
+        let mut send = |bench: &mut Bench, stream| {
+            last += 1;
+            bench.receive(stream, pb::Call { timeout_ms: 600_000, ..call(last, last) })
+        };
+        let running: Vec<_> = (0..8).filter_map(|_| send(&mut bench, lost)).collect();
+        assert_eq!(running.len(), 2);
+        bench.close(lost);
+        (0..10).for_each(|_| assert_eq!(send(&mut bench, other), None, "the workers are busy"));
+        let mut answers = VecDeque::new();
+        for _ in 0..50 {
+            clock.advance(window);
+            bench.desk.tick();
+            bench.answers(other, &mut answers);
+            let (key, _) = &bench.streams[&other];
+            assert_eq!(bench.desk.dispatch(*key, 0, false).cut, Cut::OPEN);
+        }
+        let next: Vec<_> = running.into_iter().filter_map(|run| bench.finish(run, pb::Answer::default())).collect();
+        assert_eq!((next.len(), answers.len()), (2, 0), "the other one's calls, and nobody was refused");
+        assert!(next.iter().all(|&run| bench.request(run).is_some()));
+    }
+
     #[test]
     fn a_bench_answers_copies_alike_and_runs_what_waits() {
         let clock = Clock::manual(Timestamp::from_nanos(1));

@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -44,6 +44,8 @@ pub(super) struct Outbox {
     ready: Mutex<VecDeque<pb::Answer>>,
     pub(super) waker: AtomicWaker,
     closed: AtomicBool,
+    /// Its calls that run. Changes under the desk's lock.
+    running: AtomicUsize,
 }
 
 impl Outbox {
@@ -125,6 +127,8 @@ pub(super) struct DeskParts {
 #[derive(Debug)]
 struct State {
     running: usize,
+    /// Calls that run although their stream is gone.
+    orphans: usize,
     queue: WaitQueue<Job>,
     ledger: Ledger<Arc<Outbox>>,
     guard: Guard,
@@ -137,7 +141,7 @@ impl Desk {
     pub(super) fn new(parts: DeskParts) -> Self {
         let DeskParts { clock, guard, workers, waiting, places, memory, store } = parts;
         let (queue, ledger) = (WaitQueue::new(waiting), Ledger::new(places));
-        let state = Mutex::new(State { running: 0, queue, ledger, guard, leaving: false, closing: false });
+        let state = Mutex::new(State { running: 0, orphans: 0, queue, ledger, guard, leaving: false, closing: false });
         let aside = Arc::new(Semaphore::new(waiting));
         Self { clock, workers, memory, store, aside, state, idle: Notify::new() }
     }
@@ -150,12 +154,19 @@ impl Desk {
         key
     }
 
-    /// Removes a stream; what waits for it will not run.
+    /// Removes a stream. What waits for it is gone with it, and takes no place from others; what runs for it goes on.
     pub(super) fn close(&self, key: usize, outbox: &Outbox) {
-        outbox.close();
+        let now = self.clock.now();
         let mut state = lock(&self.state);
+        outbox.close();
+        state.orphans += outbox.running.load(Ordering::Relaxed);
+        for job in state.queue.take_if(|job| job.outbox.is_closed()) {
+            if let Some(copy) = self.successor(&job, now) {
+                self.wait(&mut state, copy, now);
+            }
+        }
         state.ledger.close(key);
-        state.ledger.split(self.clock.now(), |stream| stream.waker.wake());
+        state.ledger.split(now, |stream| stream.waker.wake());
     }
 
     /// A batch came in on a stream.
@@ -197,14 +208,20 @@ impl Desk {
             let all_busy = state.running == self.workers;
             state.guard.note_limit(now, all_busy);
             state.guard.left_queue(Duration::ZERO);
-            return Arrival::Runs(Seat(Some(Arc::clone(self))), job);
+            state.begin(&job.outbox);
+            return Arrival::Runs(Seat { desk: Some(Arc::clone(self)), outbox: Arc::clone(&job.outbox) }, job);
         }
-        if let Some(worst) = state.queue.push(value, job) {
-            let age = self.age(&state, state.queue.len() + 1, &worst, now);
+        self.wait(&mut state, job, now);
+        Arrival::Waits
+    }
+
+    /// All workers are busy. If the queue is full, the worst call of all is refused.
+    fn wait(&self, state: &mut State, job: Job, now: Timestamp) {
+        if let Some(worst) = state.queue.push(job.request.value, job) {
+            let age = self.age(state, state.queue.len() + 1, &worst, now);
             state.guard.left_queue(age);
             worst.outbox.send(self.end(&worst, refused("the instance's queue is full", RETRY_WHEN_FULL)));
         }
-        Arrival::Waits
     }
 
     /// A call ends, and those who waited for it: all get this answer, of which the call's own comes back. Nothing is
@@ -282,13 +299,26 @@ impl Desk {
         state.running == 0 && state.queue.is_empty()
     }
 
-    /// The next call to run on a worker that is free, or the worker goes idle.
-    fn next(&self) -> Option<Job> {
+    /// The next call to run on a worker that is done with one of this stream, or the worker goes idle.
+    fn next(&self, done: &Outbox) -> Option<Job> {
         let now = self.clock.now();
         let mut state = lock(&self.state);
         state.guard.completed();
+        let next = self.take_next(&mut state, now);
+        match &next {
+            Some(job) => {
+                state.end(done);
+                state.begin(&job.outbox);
+            }
+            None => self.one_less(&mut state, done),
+        }
+        next
+    }
+
+    /// The best of the calls that wait and can still run.
+    fn take_next(&self, state: &mut State, now: Timestamp) -> Option<Job> {
         while let Some(job) = state.queue.pop() {
-            let age = self.age(&state, state.queue.len() + 1, &job, now);
+            let age = self.age(state, state.queue.len() + 1, &job, now);
             state.guard.left_queue(age);
             match fate(&job, now) {
                 Fate::Run => return Some(job),
@@ -299,7 +329,6 @@ impl Desk {
                 return Some(copy);
             }
         }
-        self.one_less(&mut state);
         None
     }
 
@@ -309,17 +338,33 @@ impl Desk {
         if waiting <= self.granted(state) { Duration::ZERO } else { now.since(job.request.arrived) }
     }
 
-    /// How many calls this instance asked to have waiting, by what it granted beyond its workers.
+    /// How many calls this instance asked to have waiting, by what it granted beyond its workers. Of these some may be at work
+    /// for a stream that is gone, whose places others have.
     fn granted(&self, state: &State) -> usize {
-        state.ledger.places().saturating_sub(self.workers)
+        (state.ledger.places() + state.orphans).saturating_sub(self.workers)
     }
 
-    fn one_less(&self, state: &mut State) {
+    fn one_less(&self, state: &mut State, done: &Outbox) {
+        state.end(done);
         state.running -= 1;
         state.guard.note_limit(self.clock.now(), false);
         if state.running == 0 {
             self.idle.notify_waiters();
         }
+    }
+}
+
+impl State {
+    /// A worker begins with a call of this stream.
+    fn begin(&mut self, outbox: &Outbox) {
+        outbox.running.fetch_add(1, Ordering::Relaxed);
+        self.orphans += usize::from(outbox.is_closed());
+    }
+
+    /// It is done.
+    fn end(&mut self, outbox: &Outbox) {
+        outbox.running.fetch_sub(1, Ordering::Relaxed);
+        self.orphans -= usize::from(outbox.is_closed());
     }
 }
 
@@ -356,16 +401,20 @@ pub(super) fn expired() -> pb::Answer {
     pb::Answer { outcome: pb::AnswerOutcome::Expired.into(), ..pb::Answer::default() }
 }
 
-/// A busy worker. Dropping it makes the worker idle.
+/// A busy worker, and whose call it is busy with. Dropping it makes the worker idle.
 #[derive(Debug)]
-pub(super) struct Seat(Option<Arc<Desk>>);
+pub(super) struct Seat {
+    desk: Option<Arc<Desk>>,
+    outbox: Arc<Outbox>,
+}
 
 impl Seat {
     /// Takes the next waiting call, or goes idle.
     pub(super) fn next(&mut self) -> Option<Job> {
-        let next = self.0.as_ref()?.next();
-        if next.is_none() {
-            self.0 = None;
+        let next = self.desk.as_ref()?.next(&self.outbox);
+        match &next {
+            Some(job) => self.outbox = Arc::clone(&job.outbox),
+            None => self.desk = None,
         }
         next
     }
@@ -373,8 +422,8 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(desk) = self.0.take() {
-            desk.one_less(&mut lock(&desk.state));
+        if let Some(desk) = self.desk.take() {
+            desk.one_less(&mut lock(&desk.state), &self.outbox);
         }
     }
 }

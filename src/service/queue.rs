@@ -31,6 +31,14 @@ impl<T> WaitQueue<T> {
         self.waiting.pop_first().map(|(_, best)| best)
     }
 
+    /// Takes out all of which this is so, in order.
+    pub(crate) fn take_if(&mut self, is_so: impl Fn(&T) -> bool) -> Vec<T> {
+        let all = std::mem::take(&mut self.waiting);
+        let (taken, left): (BTreeMap<_, _>, _) = all.into_iter().partition(|(_, item)| is_so(item));
+        self.waiting = left;
+        taken.into_values().collect()
+    }
+
     /// The calls that wait, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.waiting.values()
@@ -75,5 +83,8 @@ mod tests {
         assert_eq!(queue.push(value(5, 0), 'c'), Some('b'), "pushed out by something better");
         assert_eq!(queue.push(value(5, 0), 'd'), Some('d'), "no better than what waits");
         assert_eq!(queue.iter().copied().collect::<String>(), "ac");
+        assert_eq!(queue.take_if(|&name| name == 'c'), ['c']);
+        assert_eq!(queue.push(value(9, 0), 'e'), None);
+        assert_eq!(queue.iter().copied().collect::<String>(), "ae");
     }
 }
