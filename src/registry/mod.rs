@@ -182,8 +182,8 @@ pub trait Registry: Send + Sync {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    /// Who is to tell of a loss: whoever asks first, and of the others the first one to ask after that one has ended. So a
-    /// service is told once of a loss, and again only if who told it has ended before it could say so.
+    /// Who is to tell of a loss: whoever asks first, and of the others the first one to ask after that one has ended, or has not
+    /// settled it for a while. So a service is told once of a loss, and again only if who told it could not say so.
     fn claim_loss<'a>(&'a self, _loss: Loss<'a>, _home: &'a Arc<Home>, _now: Timestamp) -> Answer<'a, Teller> {
         Box::pin(async { Ok(Teller::Own) })
     }

@@ -10,7 +10,10 @@ use std::{
 use dagor::{
     clock::Timestamp,
     id::Incarnation,
-    registry::{Loss, Registry, Teller, redis::RedisRegistry},
+    registry::{
+        Loss, Registry, Teller,
+        redis::{RedisRegistry, RedisSettings},
+    },
     service::{
         Change, Echo, EchoConfig, PresenceBatch, PresenceError, PresenceEvent, PresenceReceiver, ServeError, Server,
     },
@@ -131,10 +134,15 @@ async fn one_tells(registry: &dyn Registry) {
     registry.renew(&gone, now).await.unwrap();
     registry.settle_loss(loss("main"), &g2, now).await.unwrap();
     assert_eq!(claim("main", &g3).await, Teller::Own, "it was there, and is lost once more");
+    assert_eq!(claim("main", &g2).await, Teller::Other);
+    until("who does not get it told has had its time", async || claim("main", &g2).await == Teller::Own).await;
 }
 
 #[tokio::test]
 async fn a_loss_is_told_by_one_home_that_lives() {
+    // So short that a test can wait for five of them, so long that it need not renew any: what was read counts for as long as
+    // its clock stands still.
+    let settings = |nodes| RedisSettings { lease: Duration::from_millis(300), ..settings(nodes) };
     let redis = Redis::start();
     one_tells(&RedisRegistry::open(settings(vec![redis.url()])).unwrap()).await;
     let cluster = Cluster::start();

@@ -21,8 +21,7 @@ impl Log {
     /// Numbers an event. `None` if there was no room for it.
     pub(super) fn push(&mut self, event: PresenceEvent) -> Option<u64> {
         self.last += 1;
-        let has_room = self.events.len() < self.most;
-        has_room.then(|| {
+        self.has_room().then(|| {
             self.events.push_back(PresenceEvent { sequence: self.last, ..event });
             self.last
         })
@@ -38,6 +37,10 @@ impl Log {
         let taken = self.events.partition_point(|event| event.sequence <= through);
         self.events.drain(..taken);
         taken
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.events.len() < self.most
     }
 
     /// Whether the event of this number does not wait any more.

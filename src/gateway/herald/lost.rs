@@ -52,10 +52,11 @@ async fn look(gateway: &Gateway, watch: &mut Watch) -> Result<(), RegistryError>
 async fn tell(gateway: &Gateway, desk: &Desk, loss: Loss<'_>, word: Word) -> Result<Word, RegistryError> {
     let (registry, home, now) = (&gateway.registry, &gateway.home, gateway.clock.now());
     match word {
+        // If there is no room, others may have some.
+        Word::Due if !desk.log().has_room() => Ok(word),
         Word::Due => Ok(match registry.claim_loss(loss, home, now).await? {
-            // If there is no room, there will be.
             Teller::Own => desk.lost(loss).map_or(Word::Due, Word::Said),
-            // That one may be lost before it has told.
+            // That one may be lost, or out of reach, before it has told.
             Teller::Other => Word::Due,
             Teller::Nobody => Word::Known,
         }),

@@ -61,8 +61,8 @@ const LISTED: Duration = Duration::from_secs(3600);
 
 /// How long it is remembered who has told of a loss: longer than the lost one is listed.
 const LOSSES: Duration = LISTED.saturating_mul(2);
-/// In the place of who tells a service of a loss: the service knows. No incarnation.
-const KNOWN: &str = "known";
+/// Who has not told a service of a loss by then may never: its instances are out of reach, or the policy there has changed.
+const TOLD_WITHIN_LEASES: u32 = 5;
 
 /// Why Redis did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +120,8 @@ struct Inner {
     register: Script,
     unregister: Script,
     restore: Script,
-    teller: Script,
+    claim: Script,
+    settle: Script,
 }
 
 impl RedisRegistry {
@@ -147,7 +148,8 @@ impl RedisRegistry {
                 register: Script::new(include_str!("register.lua")),
                 unregister: Script::new(include_str!("unregister.lua")),
                 restore: Script::new(include_str!("restore.lua")),
-                teller: Script::new(include_str!("teller.lua")),
+                claim: Script::new(include_str!("claim.lua")),
+                settle: Script::new(include_str!("settle.lua")),
                 settings,
             }),
             runtime: Handle::current(),
@@ -387,7 +389,7 @@ impl Inner {
 
     async fn claim_loss(&self, loss: Loss<'_>, home: &Home, now: Timestamp) -> Result<Teller, Fault> {
         let own = member(home.incarnation);
-        let teller = self.change_teller(loss, "", &own).await?;
+        let teller = self.claim(loss, &own, "").await?;
         if teller == own {
             return Ok(Teller::Own);
         }
@@ -395,18 +397,21 @@ impl Inner {
         if self.home(other, now).await?.is_some() {
             return Ok(Teller::Other);
         }
-        Ok(if self.change_teller(loss, &teller, &own).await? == own { Teller::Own } else { Teller::Other })
+        Ok(if self.claim(loss, &own, &teller).await? == own { Teller::Own } else { Teller::Other })
     }
 
-    /// If it is another's by now, or the lost one is back, there is nothing to settle.
-    async fn settle_loss(&self, loss: Loss<'_>, home: &Home) -> Result<(), Fault> {
-        self.change_teller(loss, &member(home.incarnation), KNOWN).await.map(drop)
-    }
-
-    async fn change_teller(&self, loss: Loss<'_>, from: &str, to: &str) -> Result<String, Fault> {
-        let mut script = self.teller.key(self.losses_key(loss.lost));
-        script.arg(loss.service).arg(from).arg(to).arg(expiry_millis(LOSSES));
+    async fn claim(&self, loss: Loss<'_>, own: &str, dead: &str) -> Result<String, Fault> {
+        let mut script = self.claim.key(self.losses_key(loss.lost));
+        let patience = expiry_millis(self.settings.lease * TOLD_WITHIN_LEASES);
+        script.arg(loss.service).arg(own).arg(dead).arg(patience).arg(expiry_millis(LOSSES));
         Ok(script.invoke_async(&mut self.link.clone()).await?)
+    }
+
+    async fn settle_loss(&self, loss: Loss<'_>, home: &Home) -> Result<(), Fault> {
+        let mut script = self.settle.key(self.losses_key(loss.lost));
+        script.arg(loss.service).arg(member(home.incarnation));
+        let _: u8 = script.invoke_async(&mut self.link.clone()).await?;
+        Ok(())
     }
 
     async fn listed(&self) -> Result<Vec<Incarnation>, Fault> {
