@@ -59,9 +59,12 @@ pub(super) struct Link {
 struct State {
     unwritten: BytesMut,
     pending: Pending,
+    /// On a quiet line, and on any.
     ping_every: Duration,
+    asks_every: Duration,
     tolerance: Duration,
     last_sent: Timestamp,
+    last_pinged: Timestamp,
     last_received: Timestamp,
     last_push: MessageId,
     acknowledged_push: MessageId,
@@ -291,8 +294,10 @@ impl State {
             unwritten: BytesMut::new(),
             pending: Pending::default(),
             ping_every: heartbeat / 2,
+            asks_every: heartbeat * 2,
             tolerance: or_default(welcome.tolerance_ms).max(heartbeat),
             last_sent: now,
+            last_pinged: now,
             last_received: now,
             last_push: MessageId(0),
             acknowledged_push: MessageId(0),
@@ -306,17 +311,19 @@ impl State {
             self.acknowledged_push = self.last_push;
             wire::encode_control(&mut self.unwritten, Kind::PushAck, &PushAck { push_id: self.last_push.0 });
         }
-        // The gateway answers a ping, so that one without other traffic is still heard.
+        // The gateway answers a ping, so that one without other traffic is still heard; and a busy client asks it over which
+        // time to spread its return.
         let silent = now.since(self.last_sent.min(self.last_received)) >= self.ping_every;
-        if silent && self.unwritten.is_empty() {
+        let asks = now.since(self.last_pinged) >= self.asks_every;
+        if silent && self.unwritten.is_empty() || asks {
             let next_interval_ms = whole_millis_u32(self.ping_every);
             wire::encode_control(
                 &mut self.unwritten,
                 Kind::Ping,
                 &Ping { last_push_id: self.last_push.0, next_interval_ms },
             );
-            self.last_sent = now;
+            (self.last_sent, self.last_pinged) = (now, now);
         }
-        pushed || silent
+        pushed || silent || asks
     }
 }

@@ -16,7 +16,8 @@ use crate::{
 /// Services beyond this number are called without being remembered.
 const MOST_DOWNSTREAMS: usize = 1024;
 
-/// What is known of one service; shared by all who call it.
+/// What is known of one service; shared by all who call it, each of whom holds the lock for a comparison or two: nothing
+/// beside the call that follows.
 #[derive(Debug, Default)]
 pub struct Downstream(Mutex<Upstream>);
 
