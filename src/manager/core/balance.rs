@@ -9,7 +9,8 @@
 //! **Begins** when anybody is farther from the mean than the band and than chance. An empty gateway among others that are
 //! all a little above the mean counts like a full one among others that are a little below. **Ends** when everybody is
 //! [`BALANCED`], far inside the band: so it does not begin again at once, whatever the last few clients do. That it has
-//! begun comes back with the reports ([`super::Standing::balancing`]), and no manager has to remember it.
+//! begun comes back with the reports ([`super::Standing::balancing`]), and no manager has to remember it:
+//! what most of them say is so, and not what the last one says that has not heard yet.
 //!
 //! **How fast** is up to those who take: what each lacks, less those who are on their way, over a time that is longer than it
 //! takes for a move to show in the reports; and of the logins that it can take on top of what it takes, at most half. What
@@ -86,7 +87,7 @@ pub(super) struct Balance<'m> {
 impl<'m> Balance<'m> {
     /// Looks at everybody. While `frozen`, what a manager sees is no fleet to be balanced.
     pub(super) fn new(members: &'m [Member<'m>], settings: &Settings, frozen: bool) -> Self {
-        let was_sought = members.iter().any(|member| member.standing.balancing);
+        let was_sought = was_sought(members);
         let mean = mean(members);
         let is_sought = if frozen { was_sought } else { is_sought(members, mean, was_sought, settings) };
         let within = (settings.interval * CORRECTED_IN_INTERVALS + CLIENTS_MOVE_WITHIN).as_secs_f64();
@@ -168,6 +169,13 @@ fn mean(members: &[Member<'_>]) -> f64 {
         }
     }
     if count > 0.0 { total / count } else { 0.0 }
+}
+
+/// Whether clients have been moved until now: as most of those say who were told of it.
+fn was_sought(members: &[Member<'_>]) -> bool {
+    let told = members.iter().filter(|member| member.report.standing.is_some()).count();
+    let say_so = members.iter().filter(|member| member.standing.balancing).count();
+    2 * say_so > told
 }
 
 /// Whether clients are to be moved.

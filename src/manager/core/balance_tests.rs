@@ -100,11 +100,25 @@ fn it_begins_outside_of_the_band_and_ends_far_inside_of_it() {
     assert!(!above(&balancing(fleet(&[1024, 976, 1000, 1000]))), "2.4 %");
     let decisions = decide(&balancing(fleet(&[1024, 976, 1000, 1000])), &Orders::default(), |_| ());
     assert!(decisions.gateways.values().all(|one| !one.standing.balancing), "nobody is told that it goes on");
-    let one_says_so = |reports: &mut Vec<Report>| reports[3] = balancing(fleet(&[0, 0, 0, 990])).remove(3);
-    let mut reports = fleet(&[1030, 990, 990, 990]);
-    one_says_so(&mut reports);
-    let decisions = decide(&reports, &Orders::default(), |_| ());
-    assert!(decisions.gateways.values().all(|one| one.standing.balancing), "one word is enough");
+}
+
+#[test]
+fn it_goes_on_as_long_as_most_say_so_of_those_who_were_told() {
+    let goes_on = |say_so: &[Option<bool>]| {
+        let mut reports = balancing(fleet(&[1030, 990, 990, 990]));
+        for (report, &say_so) in reports.iter_mut().zip(say_so) {
+            report.standing =
+                report.standing.take().zip(say_so).map(|(told, balancing)| Standing { balancing, ..told });
+        }
+        let decisions = decide(&reports, &Orders::default(), |_| ());
+        decisions.gateways.values().all(|one| one.standing.balancing)
+    };
+    let (yes, no, new) = (Some(true), Some(false), None);
+    assert!(!goes_on(&[yes, no, no, no]), "one has not heard that it has ended");
+    assert!(!goes_on(&[yes, yes, no, no]));
+    assert!(goes_on(&[yes, yes, yes, no]));
+    assert!(goes_on(&[yes, new, new, new]), "whoever is new was told nothing");
+    assert!(!goes_on(&[new, new, new, new]));
 }
 
 #[test]
