@@ -257,12 +257,14 @@ fn a_gateway_in_its_ramp_gets_up_to_its_part_of_the_mean() {
 #[test]
 fn a_manager_that_lost_half_of_the_fleet_from_sight_moves_nobody() {
     let mut core = Core::new(Settings::default());
-    let reports = fleet(&[4_000, 1_000, 4_000, 1_000]);
+    let reports = balancing(fleet(&[4_000, 1_000, 4_000, 1_000]));
     reports.iter().for_each(|report| core.hear(report.clone(), at(0)));
-    assert!(!given(&core.decide(&Orders::default(), at(100), 1)).is_empty());
+    let decisions = core.decide(&Orders::default(), at(100), 1);
+    assert!(!given(&decisions).is_empty() && decisions.is_balancing());
     reports[..2].iter().for_each(|report| core.hear(report.clone(), at(3500)));
     let decisions = core.decide(&Orders::default(), at(3600), 1);
-    assert!(decisions.frozen.is_some());
+    assert!(decisions.frozen.is_some() && !decisions.is_balancing());
+    assert!(decisions.gateways.values().all(|one| one.standing.balancing), "it goes on afterwards");
     assert_eq!(given(&decisions), BTreeMap::new());
 }
 
