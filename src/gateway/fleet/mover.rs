@@ -8,7 +8,7 @@ use crate::{clock::Timestamp, gateway::roster::SHARDS};
 /// How often clients are told.
 pub const TICK: Duration = Duration::from_millis(100);
 /// Over which time those told together move.
-pub const WITHIN: Duration = Duration::from_secs(1);
+pub use crate::pb::attach::MOVE_WITHIN as WITHIN;
 /// Whoever is still here so long after it was told is not going: it does not count as gone any more, and is told again.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often those who were told are looked at: each look takes a lock of each of them. Who has gone meanwhile holds others back

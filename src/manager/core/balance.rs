@@ -28,7 +28,10 @@ use super::{
     random::Random,
     standing::Wish,
 };
-use crate::manager::settings::{MarkKind, Settings};
+use crate::{
+    manager::settings::{MarkKind, Settings},
+    pb::attach::MOVE_WITHIN,
+};
 
 /// Destinations in one directive; of more, some are drawn.
 pub const MAX_DESTINATIONS: usize = 16;
@@ -42,7 +45,6 @@ const BALANCED_CLIENTS: f64 = 2.0;
 /// In how many report intervals, and a second in which clients move, a taker gets what it lacks. A move shows after about two:
 /// corrected in much less, everybody would be told again to go where others go already.
 const CORRECTED_IN_INTERVALS: u32 = 5;
-const CLIENTS_MOVE_WITHIN: Duration = Duration::from_secs(1);
 /// Of the logins that a taker can take on top of what it takes, the part that moves may use. What moves is a part of what it
 /// takes already: with all of it the one would chase the other.
 const PART_OF_SPARE_LOGINS: f64 = 0.5;
@@ -96,7 +98,7 @@ impl<'m> Balance<'m> {
         let was_sought = was_sought(members);
         let mean = Mean::of(members);
         let is_sought = if frozen { was_sought } else { is_sought(members, &mean, was_sought, settings) };
-        let within = (settings.interval * CORRECTED_IN_INTERVALS + CLIENTS_MOVE_WITHIN).as_secs_f64();
+        let within = (settings.interval * CORRECTED_IN_INTERVALS + MOVE_WITHIN).as_secs_f64();
         let taker = |member: &'m Member<'m>| {
             let lacks = lacks(member, mean.at(member) * ramp(&member.standing, settings), member.placed, settings);
             let takes = (lacks / within).min(member.spare_logins() * PART_OF_SPARE_LOGINS);
