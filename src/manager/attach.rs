@@ -198,7 +198,7 @@ struct Teller {
 }
 
 impl Teller {
-    /// The directive, if it is to be sent now: it differs from the last in more than ages and weights, or an interval has
+    /// The directive, if it is to be sent now: it differs from the last in more than ages, weights and where moves go, or an interval has
     /// passed. `has` are the policies that the gateway has in force, and has refused.
     fn tell(
         &mut self,
@@ -237,7 +237,8 @@ fn essence(directive: &pb::Directive) -> pb::Directive {
     essence.spare_logins = 0.0;
     if let Some(moves) = &mut essence.moves {
         (moves.per_second, moves.down_to) = (0.0, 0);
-        moves.to.iter_mut().for_each(|one| one.weight = 0);
+        // Of many takers some are drawn, and others with each report: whoever gives is not told each time.
+        moves.to.clear();
     }
     if let Some(standing) = &mut essence.standing {
         (standing.for_ms, standing.wait_ms) = (0, 0);
@@ -269,6 +270,26 @@ mod tests {
         assert!(told(accepting(false, 0), 400));
         assert!(!told(accepting(false, 900), 1300));
         assert!(told(accepting(false, 1000), 1400));
+    }
+
+    #[test]
+    fn other_destinations_of_moves_are_told_once_per_interval_and_the_moves_themselves_at_once() {
+        let (mut teller, settings) = (Teller::default(), Settings::default());
+        let moves = |to: &[&str]| {
+            let of =
+                |&to: &&str| pb::AlternativeGateway { gateway: to.to_owned(), ..pb::AlternativeGateway::default() };
+            pb::Moves { per_second: 5.0, down_to: 100, to: to.iter().map(of).collect() }
+        };
+        let mut told = |moves, millis| {
+            let directive = pb::Directive { moves, ..accepting(true, millis) };
+            teller.tell(directive, None, (0, 0), at(millis), &settings)
+        };
+        assert!(told(None, 0).is_some());
+        assert!(told(Some(moves(&["a", "b"])), 200).is_some());
+        assert!(told(Some(moves(&["c", "a"])), 400).is_none(), "drawn anew");
+        let next = told(Some(moves(&["d"])), 1200).unwrap();
+        assert_eq!(next.moves, Some(moves(&["d"])));
+        assert!(told(None, 1400).is_some());
     }
 
     #[test]

@@ -197,8 +197,8 @@ fn read_placement(mut placement: Section<'_>, settings: &mut Settings) {
     placement.number("closed_logins", 0.001..=1.0, &mut values.closed_logins);
     placement.number("rebalance_above", 0.0..=100.0, &mut values.rebalance_above);
     placement.number("rebalance_share", 0.0..=1.0, &mut values.rebalance_share);
-    if values.rebalance_above > 0.0 && values.rebalance_above < 1.05 {
-        placement.wrong("`rebalance_above` is below 1.05".to_owned(), "chance alone makes such differences");
+    if let Some((what, why)) = values.fault() {
+        placement.wrong(what.to_owned(), why);
     }
     placement.end();
 }
@@ -225,9 +225,18 @@ mod tests {
     }
 
     #[test]
+    fn balance_is_off_or_has_a_band_and_a_pace() {
+        let sound = |placement: &str| ManagerConfig::parse("m.toml", &format!("[placement]\n{placement}\n")).is_ok();
+        assert!(sound("rebalance_above = 0\nrebalance_share = 0"));
+        assert!(sound("rebalance_above = 1.05\nrebalance_share = 0.001"));
+        assert!(!sound("rebalance_above = 1.04"));
+        assert!(!sound("rebalance_share = 0"));
+    }
+
+    #[test]
     fn all_faults_are_found_at_once_each_with_its_place() {
         let text = "listen = \"here\"\ntimings = 1\n[timing]\ninterval = \"2s\"\n[marks.cpu]\nhigh = 0.5\nlow = 0.6\n\
-                    [marks.event_loop]\nhigh = 20\n[board]\nredis = \"localhost\"\n";
+                    [marks.event_loop]\nhigh = 20\n[board]\nredis = \"localhost\"\n[placement]\nrebalance_share = 0\n";
         let faults = ManagerConfig::parse("m.toml", text).unwrap_err();
         let found: Vec<_> = faults.iter().map(|fault| (fault.line, fault.message.as_str())).collect();
         assert_eq!(
@@ -239,6 +248,7 @@ mod tests {
                 (5, "`low` is above `high`"),
                 (9, "expected a duration in text with a unit, found an integer"),
                 (11, "`localhost` is no address of a Redis"),
+                (12, "`rebalance_share` is 0 and `rebalance_above` is not"),
             ]
         );
         assert!(faults.to_string().contains("faults in the manager's configuration"), "{faults}");

@@ -119,6 +119,24 @@ pub struct Placement {
     pub rebalance_share: f64,
 }
 
+impl Placement {
+    /// What is wrong with the balance that is wanted, and why, if anything is.
+    pub(crate) fn fault(&self) -> Option<(&'static str, &'static str)> {
+        if self.rebalance_above <= 0.0 {
+            None
+        } else if self.rebalance_above < 1.05 {
+            Some(("`rebalance_above` is below 1.05", "chance alone makes such differences"))
+        } else if self.rebalance_share <= 0.0 {
+            Some((
+                "`rebalance_share` is 0 and `rebalance_above` is not",
+                "clients would be to move for ever, and none would",
+            ))
+        } else {
+            None
+        }
+    }
+}
+
 impl Default for Placement {
     fn default() -> Self {
         Self { ramp: Duration::from_secs(60), closed_logins: 0.1, rebalance_above: 1.25, rebalance_share: 0.002 }

@@ -15,7 +15,7 @@ use crate::{
     clock::{whole_millis, whole_millis_u32},
     histogram::Histogram,
     id::{Incarnation, MAX_NAME_BYTES},
-    pb::manager as pb,
+    pb::{attach::MAX_SENT, manager as pb},
 };
 
 /// Gates in a report.
@@ -24,8 +24,6 @@ const MAX_GATES: usize = 256;
 const MAX_LEVELS: usize = crate::admission::level::LEVELS;
 /// Addresses of a gateway.
 const MAX_ADDRESSES: usize = 16;
-/// Other gateways that one has sent clients to.
-const MAX_SENT: usize = 256;
 /// Longest reason that is kept, in bytes.
 const MAX_REASON_BYTES: usize = 256;
 /// No time in a message counts for more.

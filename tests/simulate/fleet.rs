@@ -132,6 +132,19 @@ fn all_faults_of_a_fleet_are_shown_at_once() {
 }
 
 #[test]
+fn the_balance_of_a_fleet_is_bound_as_in_a_managers_configuration() {
+    let text = |placement: &str| format!("gateways = 2\nclients = 10\n[placement]\n{placement}\n");
+    for (faulty, expected) in [
+        ("rebalance_above = 1.04", "`rebalance_above` is below 1.05"),
+        ("rebalance_share = 0", "`rebalance_share` is 0 and `rebalance_above` is not"),
+    ] {
+        let shown = Scenario::parse("faulty.toml", &text(faulty)).unwrap_err().render(false);
+        assert!(shown.contains(expected), "{shown}");
+    }
+    assert!(Scenario::parse("off.toml", &text("rebalance_above = 0\nrebalance_share = 0")).is_ok());
+}
+
+#[test]
 fn the_manual_of_fleets_explains_every_key_and_nothing_else() {
     let manual = fs::read_to_string(MANUAL).unwrap();
     let rows: Vec<_> =

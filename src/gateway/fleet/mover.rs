@@ -8,9 +8,12 @@ use crate::{clock::Timestamp, gateway::roster::SHARDS};
 /// How often clients are told.
 pub const TICK: Duration = Duration::from_millis(100);
 /// Over which time those told together move.
-pub const WITHIN: Duration = Duration::from_secs(1);
+pub use crate::pb::attach::MOVE_WITHIN as WITHIN;
 /// Whoever is still here so long after it was told is not going: it does not count as gone any more, and is told again.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How often those who were told are looked at: each look takes a lock of each of them. Who has gone meanwhile holds others back
+/// for as long.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a manager wants.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,13 +35,23 @@ pub struct Mover<T> {
     budget: f64,
     /// When the last round ended.
     rested: Option<Timestamp>,
-    /// Who was told and is still here, each with when. Never longer than all who are here: nobody is told twice in the time.
+    /// Who was told and was still here at the last look, each with when. Never longer than all who were here then: nobody is
+    /// told twice in the time.
     told: VecDeque<(Timestamp, T)>,
+    looked_at: Option<Timestamp>,
 }
 
 impl<T> Default for Mover<T> {
     fn default() -> Self {
-        Self { shard: 0, looked: 0, members: VecDeque::new(), budget: 0.0, rested: None, told: VecDeque::new() }
+        Self {
+            shard: 0,
+            looked: 0,
+            members: VecDeque::new(),
+            budget: 0.0,
+            rested: None,
+            told: VecDeque::new(),
+            looked_at: None,
+        }
     }
 }
 
@@ -73,6 +86,10 @@ impl<T: Clone> Mover<T> {
 
     /// Whoever has gone, and whoever was told too long ago, counts as told no more.
     fn forget(&mut self, now: Timestamp, is_here: impl Fn(&T) -> bool) {
+        if self.looked_at.is_some_and(|last| now.since(last) < LOOK) {
+            return;
+        }
+        self.looked_at = Some(now);
         self.told.retain(|(at, one)| now.since(*at) < PATIENCE && is_here(one));
     }
 
@@ -120,7 +137,10 @@ impl<T: Clone> Mover<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, collections::BTreeSet};
+    use std::{
+        cell::{Cell, RefCell},
+        collections::BTreeSet,
+    };
 
     use super::*;
 
@@ -179,7 +199,9 @@ mod tests {
         assert_eq!(tell(1), [0; 0], "they are on their way");
         gone.borrow_mut().extend(first[..4].iter().copied());
         assert_eq!(tell(2), [0; 0], "four have gone, and six are on their way");
-        let patient = PATIENCE.as_millis() as u32 / TICK.as_millis() as u32;
+        let ticks = |time: Duration| time.as_millis() as u32 / TICK.as_millis() as u32;
+        let patient = ticks(PATIENCE);
+        assert_eq!(tell(patient - ticks(LOOK)), [0; 0]);
         assert_eq!(tell(patient - 1), [0; 0]);
         let others = tell(patient);
         assert_eq!(others.len(), 6, "whoever does not go is left alone at first");
@@ -187,11 +209,27 @@ mod tests {
     }
 
     #[test]
+    fn those_who_were_told_are_looked_at_once_a_second() {
+        let (looks, mut mover) = (Cell::new(0), Mover::default());
+        let here = |_: &usize| {
+            looks.set(looks.get() + 1);
+            true
+        };
+        assert_eq!(mover.tell(wanted(1e6, 0), 100, at(0), here, two).len(), 100);
+        looks.set(0);
+        (1..=50).for_each(|tick| assert_eq!(mover.tell(wanted(0.0, 0), 100, at(tick), here, two), [0; 0]));
+        assert_eq!(looks.get(), 5 * 100);
+        looks.set(0);
+        (51..=100).for_each(|tick| mover.rest(at(tick), here));
+        assert_eq!(looks.get(), 5 * 100);
+    }
+
+    #[test]
     fn after_a_rest_it_is_the_turn_of_others() {
         let mut mover = Mover::default();
         let first = mover.tell(wanted(1e6, 0), 100, at(0), |_| true, two);
-        mover.rest(at(1), |_| false);
-        let second = mover.tell(wanted(1e6, 0), 100, at(2), |_| true, two);
+        mover.rest(at(10), |_| false);
+        let second = mover.tell(wanted(1e6, 0), 100, at(11), |_| true, two);
         assert_eq!((first.len(), second.len()), (100, 100));
         assert!(second.iter().all(|one| !first.contains(one)), "{second:?}");
     }
@@ -200,7 +238,7 @@ mod tests {
     fn a_rest_does_not_begin_a_round_anew_while_some_are_on_their_way() {
         let mut mover = Mover::default();
         let all = mover.tell(wanted(1e6, 0), 2 * SHARDS, at(0), |_| true, two);
-        mover.rest(at(1), |_| true);
-        assert_eq!((all.len(), mover.tell(wanted(1e6, 0), 4 * SHARDS, at(2), |_| true, two).len()), (2 * SHARDS, 0));
+        mover.rest(at(10), |_| true);
+        assert_eq!((all.len(), mover.tell(wanted(1e6, 0), 4 * SHARDS, at(11), |_| true, two).len()), (2 * SHARDS, 0));
     }
 }

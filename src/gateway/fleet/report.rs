@@ -8,14 +8,11 @@ use crate::{
     clock::{Timestamp, whole_millis},
     gateway::{Gateway, worker::Worker},
     histogram::{Cells, Histogram},
-    pb::manager as pb,
+    pb::{attach::MAX_SENT, manager as pb},
 };
 
 /// Rates over a shorter time say nothing.
 const SHORTEST: Duration = Duration::from_millis(50);
-/// Gateways that clients were sent to, in one report; a manager takes no more. Of more, those to which the fewest went are left
-/// out.
-const MAX_SENT: usize = 256;
 
 /// What is remembered from one report to the next.
 #[derive(Debug)]

@@ -81,6 +81,10 @@ struct Gateway {
     values: BTreeMap<&'static str, f64>,
     /// Clients told to move away per second.
     moves_per_second: Option<f64>,
+    /// No more once so many are left.
+    moves_down_to: Option<u64>,
+    /// Where they go, each with its weight; empty for the alternatives.
+    moves_to: Option<BTreeMap<String, u32>>,
     policy_revision: String,
     /// The revision that it was given and refused.
     refused_policy: Option<String>,
@@ -159,6 +163,11 @@ impl Gateway {
             headroom: directive.headroom,
             values: directive.values.iter().map(|&(kind, value)| (kind.name(), value)).collect(),
             moves_per_second: directive.moves.as_ref().map(|moves| moves.per_second),
+            moves_down_to: directive.moves.as_ref().map(|moves| moves.down_to),
+            moves_to: directive
+                .moves
+                .as_ref()
+                .map(|moves| moves.to.iter().map(|one| (one.gateway.clone(), one.weight)).collect()),
             policy_revision: format!("{:016x}", directive.policy),
             refused_policy: (directive.refused_policy != 0).then(|| format!("{:016x}", directive.refused_policy)),
             report_age_seconds: directive.age.as_secs_f64(),
@@ -178,5 +187,47 @@ impl Service {
             limited: decision.limited,
             gateways: decision.gateways,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        manager::{
+            core::{Core, Orders, Report},
+            settings::Settings,
+            wire,
+        },
+        pb::manager as pb,
+    };
+
+    fn report(name: &str, connections: u64) -> Report {
+        let report = pb::LoadReport {
+            gateway: name.to_owned(),
+            addresses: vec![format!("{name}:7400")],
+            uptime_ms: 3_600_000,
+            connections,
+            connection_limit: 10_000,
+            login_limit: 100.0,
+            ..pb::LoadReport::default()
+        };
+        wire::report(&report).unwrap()
+    }
+
+    #[test]
+    fn the_fleet_shows_whom_a_gateway_gives_away_and_to_whom() {
+        let mut core = Core::new(Settings::default());
+        [report("a", 480), report("b", 180), report("c", 240)]
+            .into_iter()
+            .for_each(|report| core.hear(report, Timestamp::ZERO));
+        let decisions = core.decide(&Orders::default(), Timestamp::ZERO, 1);
+        let shown = |name| serde_json::to_value(Gateway::of(name, &decisions.gateways[name])).unwrap();
+        let giver = shown("a");
+        assert!(giver["moves_per_second"].as_f64().unwrap() > 0.0, "{giver}");
+        assert_eq!(giver["moves_down_to"], 300);
+        assert_eq!(giver["moves_to"], serde_json::json!({ "b": 1000, "c": 500 }));
+        assert!(shown("b")["moves_to"].is_null());
     }
 }

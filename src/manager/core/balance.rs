@@ -3,20 +3,23 @@
 //! Clients stay where they are for as long as they like it there, so the gateway that was restarted last stays empty and
 //! one that was alone for a while stays full. Here those above the mean give down to it, and those below take up to it.
 //!
-//! **Signal.** The connections of each open gateway against the mean of all. One that a mark has closed is counted, and gives,
-//! as long as it is above the mean. One that is drained or shuts down is left out: its clients go as fast as that wants it.
+//! **Signal.** The connections of each open gateway against its part of those of all: the mean where all may have the same, and
+//! otherwise by the limits, so that all are as full as each other. One that a mark has closed is counted, and gives, as long as it
+//! is above the mean. One that is drained or shuts down is left out: its clients go as fast as that wants it.
 //!
 //! **Begins** when anybody is farther from the mean than the band and than chance. An empty gateway among others that are
 //! all a little above the mean counts like a full one among others that are a little below. **Ends** when everybody is
-//! [`BALANCED`], far inside the band: so it does not begin again at once, whatever the last few clients do. That it has
-//! begun comes back with the reports ([`super::Standing::balancing`]), and no manager has to remember it.
+//! [`BALANCED`], far inside the band: so it does not begin again at once, whatever the last few clients do. What nobody can take
+//! counts for neither. That it has begun comes back with the reports ([`super::Standing::balancing`]), and no manager has to
+//! remember it: what most of them say is so, and not what the last one says that has not heard yet.
 //!
 //! **How fast** is up to those who take: what each lacks, less those who are on their way, over a time that is longer than it
 //! takes for a move to show in the reports; and of the logins that it can take on top of what it takes, at most half. What
 //! all of them take is shared by those who give, as what each has too much; and none gives more than its share per second.
 //! So nobody becomes full by clients that several gateways sent to the same empty one, and nothing has to be taken back.
 //!
-//! **To whom.** Each who takes gets as much of it as it takes. A gateway in its ramp takes up to the ramp's part of the mean.
+//! **To whom.** Each who takes gets as much of it as it takes. A gateway in its ramp takes up to the ramp's part of the mean, and
+//! nobody so much that little more would close it.
 
 use std::time::Duration;
 
@@ -25,7 +28,10 @@ use super::{
     random::Random,
     standing::Wish,
 };
-use crate::manager::settings::Settings;
+use crate::{
+    manager::settings::{MarkKind, Settings},
+    pb::attach::MOVE_WITHIN,
+};
 
 /// Destinations in one directive; of more, some are drawn.
 pub const MAX_DESTINATIONS: usize = 16;
@@ -39,10 +45,13 @@ const BALANCED_CLIENTS: f64 = 2.0;
 /// In how many report intervals, and a second in which clients move, a taker gets what it lacks. A move shows after about two:
 /// corrected in much less, everybody would be told again to go where others go already.
 const CORRECTED_IN_INTERVALS: u32 = 5;
-const CLIENTS_MOVE_WITHIN: Duration = Duration::from_secs(1);
 /// Of the logins that a taker can take on top of what it takes, the part that moves may use. What moves is a part of what it
 /// takes already: with all of it the one would chase the other.
 const PART_OF_SPARE_LOGINS: f64 = 0.5;
+
+/// Of the high mark of connections, the part up to which moves fill a taker. The rest is for logins, and for clients of a gateway
+/// that is lost.
+const FILLED_TO: f64 = 0.9;
 
 /// Connections that are to move away.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,9 +79,9 @@ struct Taker<'m> {
 pub(super) struct Balance<'m> {
     /// Clients are being moved.
     pub(super) is_sought: bool,
-    mean: f64,
-    /// Who has no more than this above the mean gives nothing.
-    keeps: f64,
+    mean: Mean,
+    /// Somebody is farther above the mean than is near enough, and whoever is near gives nothing.
+    near_keep: bool,
     /// What all who give have above the mean.
     surplus: f64,
     takers: Vec<Taker<'m>>,
@@ -86,13 +95,12 @@ pub(super) struct Balance<'m> {
 impl<'m> Balance<'m> {
     /// Looks at everybody. While `frozen`, what a manager sees is no fleet to be balanced.
     pub(super) fn new(members: &'m [Member<'m>], settings: &Settings, frozen: bool) -> Self {
-        let was_sought = members.iter().any(|member| member.standing.balancing);
-        let mean = mean(members);
-        let is_sought = if frozen { was_sought } else { is_sought(members, mean, was_sought, settings) };
-        let within = (settings.interval * CORRECTED_IN_INTERVALS + CLIENTS_MOVE_WITHIN).as_secs_f64();
+        let was_sought = was_sought(members);
+        let mean = Mean::of(members);
+        let is_sought = if frozen { was_sought } else { is_sought(members, &mean, was_sought, settings) };
+        let within = (settings.interval * CORRECTED_IN_INTERVALS + MOVE_WITHIN).as_secs_f64();
         let taker = |member: &'m Member<'m>| {
-            let part = mean * ramp(&member.standing, settings) - connections(member) - member.placed;
-            let lacks = part.min(room(member.report, member.placed, settings));
+            let lacks = lacks(member, mean.at(member) * ramp(&member.standing, settings), member.placed, settings);
             let takes = (lacks / within).min(member.spare_logins() * PART_OF_SPARE_LOGINS);
             (takes > 0.0).then_some(Taker { member, lacks, takes })
         };
@@ -103,13 +111,12 @@ impl<'m> Balance<'m> {
             Some(*sum)
         };
         // Who is near enough to the mean gives only if nobody else does: chance has sent it a client or two more than it lacked.
-        let most = members.iter().map(|member| surplus(member, mean)).fold(0.0, f64::max);
-        let keeps = if most > near(mean) { near(mean) } else { 0.0 };
+        let near_keep = members.iter().any(|member| mean.surplus(member) > near(mean.at(member)));
         Self {
             is_sought,
+            near_keep,
+            surplus: members.iter().filter_map(|member| mean.gives(member, near_keep)).sum(),
             mean,
-            keeps,
-            surplus: members.iter().map(|member| surplus(member, mean)).filter(|one| *one > keeps).sum(),
             ends: takers.iter().scan(0.0, sum).collect(),
             takers,
             share: settings.placement.rebalance_share,
@@ -119,12 +126,12 @@ impl<'m> Balance<'m> {
 
     /// What this gateway gives away, and to whom.
     pub(super) fn moves(&self, member: &Member<'_>, seed: u64) -> Option<Moves> {
-        let own = surplus(member, self.mean);
-        let all = self.ends.last().copied().filter(|_| own > self.keeps)?;
+        let own = self.mean.gives(member, self.near_keep)?;
+        let all = self.ends.last().copied()?;
         let (to, lacking) = self.destinations(&member.report.gateway, seed);
         let most = (connections(member) * self.share).min(lacking / self.interval.as_secs_f64());
         let per_second = most.min(all * own / self.surplus);
-        (per_second > 0.0).then_some(Moves { per_second, down_to: self.mean as u64, to })
+        (per_second > 0.0).then_some(Moves { per_second, down_to: self.mean.at(member) as u64, to })
     }
 
     /// Those who take, as likely as they take, and what these lack together.
@@ -154,40 +161,83 @@ impl<'m> Balance<'m> {
     }
 }
 
-/// Mean connections of all who are open, and of those who are closed with more than that.
-fn mean(members: &[Member<'_>]) -> f64 {
-    let (mut count, mut total) = (0.0, 0.0);
-    for member in members.iter().filter(|member| member.is_open()) {
-        (count, total) = (count + 1.0, total + connections(member));
-    }
-    let mut closed: Vec<_> = members.iter().filter(|one| one.gives() && !one.is_open()).map(connections).collect();
-    closed.sort_by(|a, b| b.total_cmp(a));
-    for connections in closed {
-        if connections * count > total {
-            (count, total) = (count + 1.0, total + connections);
+/// Connections of all who are open, and of those who are closed with more than their part, against what all of them may have.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    connections: f64,
+    limit: f64,
+}
+
+impl Mean {
+    fn of(members: &[Member<'_>]) -> Self {
+        let mut all = Self::default();
+        members.iter().filter(|member| member.is_open()).for_each(|member| all.add(member));
+        let mut closed: Vec<_> = members.iter().filter(|one| one.gives() && !one.is_open()).collect();
+        let share = |member: &Member<'_>| connections(member) / limit(member);
+        closed.sort_by(|a, b| share(b).total_cmp(&share(a)));
+        for member in closed {
+            if connections(member) * all.limit > all.connections * limit(member) {
+                all.add(member);
+            }
         }
+        all
     }
-    if count > 0.0 { total / count } else { 0.0 }
+
+    fn add(&mut self, member: &Member<'_>) {
+        self.connections += connections(member);
+        self.limit += limit(member);
+    }
+
+    /// What this one has when all are as full as each other: the mean, where all may have the same.
+    fn at(&self, member: &Member<'_>) -> f64 {
+        if self.limit > 0.0 { self.connections * limit(member) / self.limit } else { 0.0 }
+    }
+
+    /// What a gateway that may give has above the mean.
+    fn surplus(&self, member: &Member<'_>) -> f64 {
+        if member.gives() { (connections(member) - self.at(member)).max(0.0) } else { 0.0 }
+    }
+
+    /// What it gives of that, if whoever is near enough keeps it.
+    fn gives(&self, member: &Member<'_>, near_keep: bool) -> Option<f64> {
+        let keeps = if near_keep { near(self.at(member)) } else { 0.0 };
+        Some(self.surplus(member)).filter(|surplus| *surplus > keeps)
+    }
+}
+
+/// What a gateway lacks of so many connections, as far as it has room for them.
+fn lacks(member: &Member<'_>, of: f64, placed: f64, settings: &Settings) -> f64 {
+    let filled = limit(member) * settings.marks.of(MarkKind::Connections).high * FILLED_TO;
+    let part = of.min(filled) - connections(member) - placed;
+    part.min(room(member.report, placed, settings)).max(0.0)
+}
+
+/// Whether clients have been moved until now: as most of those say who were told of it.
+fn was_sought(members: &[Member<'_>]) -> bool {
+    let told = members.iter().filter(|member| member.report.standing.is_some()).count();
+    let say_so = members.iter().filter(|member| member.standing.balancing).count();
+    2 * say_so > told
 }
 
 /// Whether clients are to be moved.
-fn is_sought(members: &[Member<'_>], mean: f64, was_sought: bool, settings: &Settings) -> bool {
+fn is_sought(members: &[Member<'_>], mean: &Mean, was_sought: bool, settings: &Settings) -> bool {
     let above = settings.placement.rebalance_above;
     if above <= 0.0 {
         return false;
     }
-    let off = |member: &Member<'_>| {
+    let lacks = |member: &Member<'_>| {
         // Whoever has no room lacks nothing.
-        let lacks = || (mean - connections(member)).min(room(member.report, 0.0, settings));
-        surplus(member, mean).max(if member.is_open() { lacks() } else { 0.0 })
+        if member.is_open() { lacks(member, mean.at(member), 0.0, settings) } else { 0.0 }
     };
-    let farthest = members.iter().map(off).fold(0.0, f64::max);
-    if was_sought {
-        return farthest > near(mean);
-    }
+    let takeable: f64 = members.iter().map(lacks).sum();
+    let is_off = |member: &Member<'_>| {
+        let at = mean.at(member);
+        // Chance alone spreads clients by the root of their number: what is moved against it comes back soon.
+        let bearable = if was_sought { near(at) } else { (at * (above - 1.0)).max(at.sqrt()) };
+        mean.surplus(member).max(lacks(member)).min(takeable) > bearable
+    };
     let fullest = members.iter().filter(|member| member.gives()).map(connections).fold(0.0, f64::max);
-    // Chance alone spreads clients by the root of their number: what is moved against it comes back soon.
-    fullest >= WORTH_MOVING && farthest > (mean * (above - 1.0)).max(mean.sqrt())
+    (was_sought || fullest >= WORTH_MOVING) && members.iter().any(is_off)
 }
 
 /// How far from the mean is near enough.
@@ -195,13 +245,12 @@ fn near(mean: f64) -> f64 {
     (mean * BALANCED).max(BALANCED_CLIENTS)
 }
 
-/// What a gateway that may give has above the mean.
-fn surplus(member: &Member<'_>, mean: f64) -> f64 {
-    if member.gives() { (connections(member) - mean).max(0.0) } else { 0.0 }
-}
-
 fn connections(member: &Member<'_>) -> f64 {
     member.report.connections as f64
+}
+
+fn limit(member: &Member<'_>) -> f64 {
+    member.report.limit as f64
 }
 
 impl Member<'_> {
@@ -210,9 +259,9 @@ impl Member<'_> {
         self.standing.accepting && self.gives() && !self.report.addresses.is_empty()
     }
 
-    /// Whether nothing else than balance is wanted of it.
+    /// Whether nothing else than balance is wanted of it, and it says what its part is.
     fn gives(&self) -> bool {
-        self.wish == Wish::None
+        self.wish == Wish::None && self.report.limit > 0
     }
 }
 

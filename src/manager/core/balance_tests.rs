@@ -100,11 +100,74 @@ fn it_begins_outside_of_the_band_and_ends_far_inside_of_it() {
     assert!(!above(&balancing(fleet(&[1024, 976, 1000, 1000]))), "2.4 %");
     let decisions = decide(&balancing(fleet(&[1024, 976, 1000, 1000])), &Orders::default(), |_| ());
     assert!(decisions.gateways.values().all(|one| !one.standing.balancing), "nobody is told that it goes on");
-    let one_says_so = |reports: &mut Vec<Report>| reports[3] = balancing(fleet(&[0, 0, 0, 990])).remove(3);
-    let mut reports = fleet(&[1030, 990, 990, 990]);
-    one_says_so(&mut reports);
-    let decisions = decide(&reports, &Orders::default(), |_| ());
-    assert!(decisions.gateways.values().all(|one| one.standing.balancing), "one word is enough");
+}
+
+#[test]
+fn it_goes_on_as_long_as_most_say_so_of_those_who_were_told() {
+    let goes_on = |say_so: &[Option<bool>]| {
+        let mut reports = balancing(fleet(&[1030, 990, 990, 990]));
+        for (report, &say_so) in reports.iter_mut().zip(say_so) {
+            report.standing =
+                report.standing.take().zip(say_so).map(|(told, balancing)| Standing { balancing, ..told });
+        }
+        let decisions = decide(&reports, &Orders::default(), |_| ());
+        decisions.gateways.values().all(|one| one.standing.balancing)
+    };
+    let (yes, no, new) = (Some(true), Some(false), None);
+    assert!(!goes_on(&[yes, no, no, no]), "one has not heard that it has ended");
+    assert!(!goes_on(&[yes, yes, no, no]));
+    assert!(goes_on(&[yes, yes, yes, no]));
+    assert!(goes_on(&[yes, new, new, new]), "whoever is new was told nothing");
+    assert!(!goes_on(&[new, new, new, new]));
+}
+
+/// The same with other limits.
+fn limited(of: &[(u64, u64)]) -> Vec<Report> {
+    let mut reports = fleet(&of.iter().map(|&(connections, _)| connections).collect::<Vec<_>>());
+    reports.iter_mut().zip(of).for_each(|(report, &(_, limit))| report.limit = limit);
+    reports
+}
+
+fn is_sought(reports: &[Report]) -> bool {
+    let decisions = decide(reports, &Orders::default(), |_| ());
+    decisions.gateways.values().any(|one| one.standing.balancing)
+}
+
+#[test]
+fn gateways_of_unequal_size_are_to_be_as_full_as_each_other() {
+    // As full as each other, with a mean of 2,200.
+    let even = [(4_000, 10_000), (4_000, 10_000), (400, 1_000), (400, 1_000)];
+    assert!(!is_sought(&limited(&even)));
+    assert!(!is_sought(&balancing(limited(&even))));
+    // In all 8,800 of 22,000: the large one gives down to 4,000, and 1,000 of those go to the large one and 200 to the small one.
+    let given = moves(&limited(&[(5_200, 10_000), (3_000, 10_000), (200, 1_000), (400, 1_000)]));
+    let (per_second, down_to, to_whom) = &given["g000"];
+    assert_eq!((given.len(), *down_to, to_whom), (1, 4_000, &to(&[("g001", 1000), ("g002", 667)])));
+    assert_eq!(*per_second, 83.3, "half of its logins, and all it lacks");
+}
+
+#[test]
+fn nobody_is_filled_up_to_its_mark() {
+    // The mean is 8,167, and 8,100 are nine tenths of the mark.
+    let mut reports = balancing(fleet(&[8_890, 7_000, 8_610]));
+    reports[1].login_limit = 5_000.0;
+    let given = moves(&reports);
+    let all: f64 = given.values().map(|(per_second, ..)| per_second).sum();
+    assert!((all * 6.0 - 1_100.0).abs() < 1.0, "{given:?}");
+    reports[1].connections = 8_100;
+    assert_eq!(moves(&reports), BTreeMap::new());
+}
+
+#[test]
+fn what_nobody_can_take_is_not_sought() {
+    let mut reports = limited(&[(8_890, 10_000), (8_100, 10_000), (8_100, 10_000)]);
+    assert!(!is_sought(&balancing(reports.clone())), "the others are full enough");
+    reports = limited(&[(6_000, 10_000), (2_000, 10_000), (2_000, 10_000)]);
+    assert!(is_sought(&reports));
+    (reports[1].cpu, reports[2].cpu) = (Some(0.9), Some(0.95));
+    assert!(!is_sought(&reports) && !is_sought(&balancing(reports.clone())), "the others are busy enough");
+    reports[2].cpu = Some(0.0);
+    assert!(is_sought(&reports));
 }
 
 #[test]
@@ -157,9 +220,8 @@ fn who_is_drained_or_leaves_is_left_out() {
 fn nobody_is_given_more_than_half_of_the_logins_that_it_has_to_spare() {
     let mut reports = fleet(&[9_000, 3_000, 0, 3_000]);
     (reports[1].logins, reports[3].logins) = (100.0, 80.0);
-    // 3,750 is the mean: lacking 750 and 3,750 and 750, of which each takes 0, 50 and 10 per second.
+    // 3,500 is the mean: lacking 500 and 3,500 and 500, of which each takes 0, 50 and 10 per second.
     reports[0].connections = 8_000;
-    reports[0].limit = 100_000;
     let given = moves(&reports);
     assert_eq!(given["g000"], (60.0, 3_500, to(&[("g002", 1000), ("g003", 200)])));
 }
@@ -176,8 +238,7 @@ fn who_has_no_room_lacks_nothing() {
     (reports[1].limit, reports[1].connections) = (500, 450);
     assert_eq!(moves(&reports)["g000"].2, to(&[("g002", 1000)]));
     let mut reports = balancing(fleet(&[1_000, 950, 1_000, 1_000]));
-    (reports[1].limit, reports[1].connections) = (1_000, 899);
-    reports[1].cpu = Some(0.9);
+    (reports[1].connections, reports[1].cpu) = (899, Some(0.9));
     assert_eq!(moves(&reports), BTreeMap::new(), "so it is nothing to balance");
 }
 
@@ -196,12 +257,14 @@ fn a_gateway_in_its_ramp_gets_up_to_its_part_of_the_mean() {
 #[test]
 fn a_manager_that_lost_half_of_the_fleet_from_sight_moves_nobody() {
     let mut core = Core::new(Settings::default());
-    let reports = fleet(&[4_000, 1_000, 4_000, 1_000]);
+    let reports = balancing(fleet(&[4_000, 1_000, 4_000, 1_000]));
     reports.iter().for_each(|report| core.hear(report.clone(), at(0)));
-    assert!(!given(&core.decide(&Orders::default(), at(100), 1)).is_empty());
+    let decisions = core.decide(&Orders::default(), at(100), 1);
+    assert!(!given(&decisions).is_empty() && decisions.is_balancing());
     reports[..2].iter().for_each(|report| core.hear(report.clone(), at(3500)));
     let decisions = core.decide(&Orders::default(), at(3600), 1);
-    assert!(decisions.frozen.is_some());
+    assert!(decisions.frozen.is_some() && !decisions.is_balancing());
+    assert!(decisions.gateways.values().all(|one| one.standing.balancing), "it goes on afterwards");
     assert_eq!(given(&decisions), BTreeMap::new());
 }
 

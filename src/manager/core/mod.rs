@@ -120,7 +120,8 @@ pub struct Decisions {
 impl Decisions {
     /// Whether clients are moved for the sake of balance.
     pub fn is_balancing(&self) -> bool {
-        self.gateways.values().any(|directive| directive.standing.balancing)
+        // While nothing changes, what is known of it is kept, and nobody moves.
+        self.frozen.is_none() && self.gateways.values().any(|directive| directive.standing.balancing)
     }
 }
 

@@ -87,8 +87,11 @@ pub(super) struct Gateway {
     told: VecDeque<Pool>,
     sent: Lately,
     arrived: Lately,
-    /// Clients have no names here, and who was told to move is gone at once.
-    mover: Mover<()>,
+    /// Clients have no names here: each that may be told gets the next number.
+    mover: Mover<u64>,
+    numbered: u64,
+    /// All up to this number have been told to move, and are gone at once.
+    gone: u64,
     /// Logins by user level since the last report.
     offered: Vec<u32>,
     admitted: u32,
@@ -118,6 +121,8 @@ impl Gateway {
             sent: Lately::default(),
             arrived: Lately::default(),
             mover: Mover::default(),
+            numbered: 0,
+            gone: 0,
             offered: Vec::new(),
             admitted: 0,
             reported: now,
@@ -239,14 +244,21 @@ impl Gateway {
     pub(super) fn give_away(&mut self, fleet: &[String], now: Timestamp, random: &mut Rng) -> Vec<u16> {
         let moves = self.in_force(now).and_then(|in_force| in_force.moves.clone());
         let Some((wanted, pool)) = moves.filter(|_| self.life == Life::Up) else {
-            self.mover.rest(now, |()| false);
+            self.mover.rest(now, |_| false);
             return Vec::new();
         };
         let connected = usize::try_from(self.connected).unwrap_or(usize::MAX);
-        let shard = |_, members: &mut Vec<()>| members.resize(members.len() + connected.div_ceil(SHARDS), ());
-        let told = self.mover.tell(wanted, connected, now, |()| true, shard);
+        let (numbered, gone) = (&mut self.numbered, self.gone);
+        let shard = |_, members: &mut Vec<u64>| {
+            let first = *numbered + 1;
+            *numbered += connected.div_ceil(SHARDS) as u64;
+            members.extend(first..=*numbered);
+        };
+        // They are told in the order of their numbers.
+        let told = self.mover.tell(wanted, connected, now, |&number| number > gone, shard);
+        self.gone = told.last().copied().unwrap_or(gone);
         let mut to = Vec::with_capacity(told.len());
-        for () in told {
+        for _ in told {
             let drawn = draw(&pool, random);
             self.count_sent(&drawn, fleet, now);
             to.extend(one_of(&drawn, random));
@@ -417,4 +429,35 @@ fn one_of(told: &[(u16, u32)], random: &mut Rng) -> Option<u16> {
         }
         None => Some(to),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::fleet::mover::TICK;
+
+    #[test]
+    fn who_was_told_to_move_is_gone_and_counts_as_told_no_more() {
+        let scenario = Scenario::parse("two.toml", "gateways = 2\nclients = 2_000\n").unwrap();
+        let names = ["g0".to_owned(), "g1".to_owned()];
+        let mut gateway = Gateway::new(names[0].clone(), 1_000, &scenario, Timestamp::ZERO);
+        let (reason, wait) = ("open".to_owned(), Duration::ZERO);
+        let standing =
+            Standing { accepting: true, age: Duration::ZERO, over: Vec::new(), reason, wait, balancing: true };
+        gateway.in_force = Some(InForce {
+            at: Timestamp::ZERO,
+            until: Timestamp::ZERO + Duration::from_secs(60),
+            accept: true,
+            standing,
+            spare_logins: 100.0,
+            login_cut: Cut::OPEN,
+            moves: Some((Wanted { per_second: 200.0, down_to: 500 }, vec![(1, 1_000)])),
+        });
+        let mut random = Rng::with_seed(1);
+        for tick in 0..100 {
+            let told = gateway.give_away(&names, Timestamp::ZERO + TICK * tick, &mut random);
+            assert!(told.iter().all(|to| *to == 1), "{told:?}");
+        }
+        assert_eq!(gateway.connected, 500, "all that were too many, without waiting for anybody");
+    }
 }

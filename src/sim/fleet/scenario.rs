@@ -9,7 +9,7 @@ use crate::{
         document::parse,
         reader::{At, Notes, Table},
         table::Connections,
-        validate::checker::Checker,
+        validate::checker::{Checker, place},
     },
 };
 
@@ -206,6 +206,10 @@ fn settings(table: Option<Table<'_>>, notes: &Notes) -> Settings {
     checked(notes, |check| {
         placement.rebalance_above = check.ranged(&above, BANDS, placement.rebalance_above, f64::to_string);
         placement.rebalance_share = check.ranged(&share, SHARES, placement.rebalance_share, f64::to_string);
+        let fault = placement.fault();
+        check.contradiction(fault.is_none(), &[place(&above), place(&share)], || {
+            fault.map_or_else(String::new, |(what, why)| format!("{what}: {why}"))
+        });
     });
     settings
 }
