@@ -127,7 +127,8 @@ fn cut(now: &ServiceDecision, gates: &[&GateReport], in_force: Cut) -> (Cut, Str
         let let_in = words::rate(let_in);
         return (in_force, format!("cut at {in_force}: {offered} offered, {let_in} let in, which is about what fits"));
     }
-    let wanted = if is_steady { let_in.clamp(wanted - band, wanted + band) } else { wanted };
+    // Unlike `clamp` this never panics, whatever numbers come in.
+    let wanted = if is_steady { let_in.max(wanted - band).min(wanted + band) } else { wanted };
     let cut = cut_at(gates.iter().copied(), wanted);
     match if is_limited { cut } else { Ord::max(cut, in_force) } {
         Cut::OPEN => (Cut::OPEN, format!("open again: {offered} offered, {} fit", words::rate(wanted))),
