@@ -17,6 +17,9 @@
 //! the narrower, the more of the time places are free.
 //!
 //! **Probe**: while places are free, never less than the cut in force: that little is let in may be the doing of another cut.
+//! **Standstill**: while most work is offered where places are taken and nothing is completed, nobody knows what fits: a cut
+//! stays as it is, and none begins.
+//!
 //! **End** when all that is offered fits.
 //!
 //! **One owner.** A gateway's own gate is stricter only while far more waits there than this cut can have meant; it does not
@@ -84,7 +87,7 @@ fn of_service(service: &str, gates: &[&GateReport], enabled: bool, frozen: bool)
     let mut decision = ServiceDecision {
         service: service.to_owned(),
         cut: Cut::OPEN,
-        offered: sum(|gate| gate.offered.iter().fold(0.0, |sum, (_, rate)| sum + rate)),
+        offered: sum(offered),
         admitted: sum(|gate| gate.admitted),
         capacity,
         limited: if capacity > 0.0 { met / capacity } else { 0.0 },
@@ -100,10 +103,26 @@ fn of_service(service: &str, gates: &[&GateReport], enabled: bool, frozen: bool)
         (Cut::OPEN, "behind one gateway, whose own gate knows best".to_owned())
     } else if gates.iter().any(|gate| gate.dry_run) {
         (Cut::OPEN, "a gate is in a dry run".to_owned())
+    } else if stands_still(gates) {
+        (in_force, "unchanged while places are taken and nothing is completed".to_owned())
     } else {
         cut(&decision, gates, in_force)
     };
     decision
+}
+
+fn offered(gate: &GateReport) -> f64 {
+    gate.offered.iter().fold(0.0, |sum, (_, rate)| sum + rate)
+}
+
+/// Whether most work is offered where all places are taken and nothing is completed.
+fn stands_still(gates: &[&GateReport]) -> bool {
+    let stands = |gate: &GateReport| gate.capacity <= 0.0 && gate.limited >= LIMITED;
+    let (standing, others) = gates.iter().fold((0.0, 0.0), |(standing, others), gate| {
+        let offered = offered(gate);
+        if stands(gate) { (standing + offered, others) } else { (standing, others + offered) }
+    });
+    standing > others
 }
 
 fn cut(now: &ServiceDecision, gates: &[&GateReport], in_force: Cut) -> (Cut, String) {
