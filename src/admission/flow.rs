@@ -29,7 +29,8 @@ const LEAST_DISPERSION: f64 = 1.0;
 const MOST_DISPERSION: f64 = 30.0;
 /// With all places taken for this share of the time, less is not completed because less was let in.
 const SURELY_LIMITED: f64 = 0.9;
-/// Nothing completed with all places taken for this share of the time is a standstill.
+/// Nothing completed with all places taken for this share of the time is a standstill. It is learnt when it has lasted as
+/// long as anything is remembered.
 const STANDSTILL: f64 = 0.5;
 
 /// What flows through a gate.
@@ -93,7 +94,7 @@ impl FlowMeter {
             let is_limited = period.limited_seconds >= SURELY_LIMITED * seconds;
             self.completions.observe(period.cost, f64::from(period.completed), seconds, is_limited);
         } else {
-            self.completions.stood();
+            self.completions.stood(seconds);
         }
         let Sums { seconds, admitted, limited_seconds, looked_seconds } = self.sums;
         Flow {
@@ -116,23 +117,29 @@ struct Completions {
     dispersion: Dispersion,
     /// Less was completed at the last reading than the memory can explain.
     doubted: bool,
+    /// For how many seconds it has stood still.
+    standing: f64,
 }
 
 impl Default for Completions {
     fn default() -> Self {
-        Self { cost: 0.0, requests: 0.0, seconds: 0.0, dispersion: Dispersion::new(LEAST_DISPERSION), doubted: false }
+        let dispersion = Dispersion::new(LEAST_DISPERSION);
+        Self { cost: 0.0, requests: 0.0, seconds: 0.0, dispersion, doubted: false, standing: 0.0 }
     }
 }
 
 impl Completions {
     fn observe(&mut self, cost: f64, requests: f64, seconds: f64, is_limited: bool) {
+        let was_forgotten = std::mem::take(&mut self.standing) >= LONGEST_MEMORY;
         let rate = if self.seconds > 0.0 { self.requests / self.seconds } else { 0.0 };
         let expected = rate * seconds;
         let dispersion = self.dispersion.within(LEAST_DISPERSION, MOST_DISPERSION);
         let difference = requests - expected;
         let is_change = difference.abs() > CHANGE * (dispersion * expected.max(1.0)).sqrt();
         let keep = if is_change && (difference > 0.0 || is_limited) {
-            if difference < 0.0 && !std::mem::replace(&mut self.doubted, true) {
+            // It went on within this reading, and nobody knows when.
+            let is_first = was_forgotten && difference > 0.0;
+            if is_first || difference < 0.0 && !std::mem::replace(&mut self.doubted, true) {
                 return;
             }
             0.0
@@ -148,9 +155,13 @@ impl Completions {
     }
 
     /// Nothing was completed although all places were taken. After that a service usually is as fast as before; and the
-    /// readings in which it began and ended say nothing together.
-    const fn stood(&mut self) {
+    /// readings in which it began and ended say nothing together. But a capacity that nobody has seen for too long is none.
+    fn stood(&mut self, seconds: f64) {
         self.doubted = false;
+        self.standing += seconds;
+        if self.standing >= LONGEST_MEMORY {
+            (self.cost, self.requests, self.seconds) = (0.0, 0.0, 0.0);
+        }
     }
 
     fn per_second(&self) -> f64 {
@@ -229,15 +240,38 @@ mod tests {
     }
 
     #[test]
-    fn a_standstill_is_not_learnt_but_idleness_is() {
+    fn a_short_standstill_is_not_learnt_but_idleness_is() {
         let gate = Gate::new(GateSettings::default(), 1);
         let mut meter = FlowMeter::new(&gate);
         (0..10).for_each(|_| drop(second(&mut meter, &gate, 100, 1.0)));
         second(&mut meter, &gate, 40, 1.0);
-        (0..10).for_each(|_| assert_eq!(second(&mut meter, &gate, 0, 1.0).completed.round(), 200.0));
+        (0..7).for_each(|_| assert_eq!(second(&mut meter, &gate, 0, 1.0).completed.round(), 200.0));
         assert_eq!(second(&mut meter, &gate, 30, 1.0).completed.round(), 200.0, "it goes on within this second");
         second(&mut meter, &gate, 100, 1.0);
         let idle = (0..40).map(|_| second(&mut meter, &gate, 0, 0.0)).last().unwrap();
         assert!(idle.completed < 10.0 && idle.limited < 0.01, "{idle:?}");
+    }
+
+    #[test]
+    fn a_standstill_that_lasts_is_learnt_and_its_end_in_the_first_whole_reading() {
+        let gate = Gate::new(GateSettings::default(), 1);
+        let mut meter = FlowMeter::new(&gate);
+        (0..10).for_each(|_| drop(second(&mut meter, &gate, 100, 1.0)));
+        (0..7).for_each(|_| assert_eq!(second(&mut meter, &gate, 0, 1.0).completed.round(), 200.0));
+        (0..1000).for_each(|_| assert_eq!(second(&mut meter, &gate, 0, 1.0).completed, 0.0));
+        assert_eq!(second(&mut meter, &gate, 40, 1.0).completed, 0.0, "it goes on within this second");
+        let flow = second(&mut meter, &gate, 100, 1.0);
+        assert_eq!((flow.completed, flow.mean_cost), (200.0, 2.0));
+    }
+
+    #[test]
+    fn pauses_are_not_added_up_to_a_standstill() {
+        let gate = Gate::new(GateSettings::default(), 1);
+        let mut meter = FlowMeter::new(&gate);
+        (0..10).for_each(|_| drop(second(&mut meter, &gate, 100, 1.0)));
+        for _ in 0..10 {
+            (0..5).for_each(|_| assert_eq!(second(&mut meter, &gate, 0, 1.0).completed.round(), 200.0));
+            second(&mut meter, &gate, 100, 1.0);
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     settings::{MarkKind, Settings},
 };
 use crate::{
-    admission::{Cut, Level},
+    admission::{Cost, Cut, Level},
     clock::{whole_millis, whole_millis_u32},
     histogram::Histogram,
     id::{Incarnation, MAX_NAME_BYTES},
@@ -26,6 +26,8 @@ const MAX_LEVELS: usize = crate::admission::level::LEVELS;
 const MAX_ADDRESSES: usize = 16;
 /// Longest reason that is kept, in bytes.
 const MAX_REASON_BYTES: usize = 256;
+/// No amount in a message counts for more, so that sums and products of those of a whole fleet stay numbers.
+const MOST: f64 = 1e12;
 /// No time in a message counts for more.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -89,7 +91,7 @@ fn gate(from: &pb::GateReport) -> GateReport {
         queuing: micros(from.queuing_us),
         target: micros(from.target_us),
         capacity: amount(from.capacity),
-        mean_cost: amount(from.mean_cost),
+        mean_cost: cost(from.mean_cost),
         admitted: amount(from.admitted),
         limited: amount(from.limited).min(1.0),
         backlog: amount(from.backlog),
@@ -186,11 +188,17 @@ pub fn is_name(name: &str) -> bool {
 
 /// What is no number, or no amount of anything, is none of it.
 fn amount(number: f64) -> f64 {
-    if number.is_finite() { number.max(0.0) } else { 0.0 }
+    if number.is_finite() { number.clamp(0.0, MOST) } else { 0.0 }
+}
+
+/// A cost below that of any request is none.
+fn cost(number: f64) -> f64 {
+    let cost = amount(number);
+    if cost >= Cost::LEAST.units() { cost } else { 0.0 }
 }
 
 fn known_share(number: f64) -> Option<f64> {
-    (number.is_finite() && number >= 0.0).then_some(number)
+    (number.is_finite() && number >= 0.0).then(|| amount(number))
 }
 
 fn millis(millis: u64) -> Duration {
@@ -219,6 +227,18 @@ mod tests {
         assert_eq!((report.cpu, report.memory, report.login_limit, report.arrived), (None, None, 0.0, 0.0));
         assert_eq!((report.gates[0].limited, report.gates[0].capacity), (1.0, 0.0));
         assert_eq!(report.uptime, LONGEST);
+    }
+
+    #[test]
+    fn no_amount_is_so_large_or_cost_so_small_that_a_fleet_cannot_be_reckoned_with() {
+        let gate = |mean_cost| pb::GateReport { capacity: f64::MAX, mean_cost, ..pb::GateReport::default() };
+        let mut from = named();
+        (from.cpu, from.arrived) = (f64::MAX, f64::MAX);
+        from.gates = [f64::from_bits(1), 1e-4, 0.5, f64::MAX].map(gate).to_vec();
+        let report = report(&from).unwrap();
+        assert_eq!((report.cpu, report.arrived, report.gates[0].capacity), (Some(MOST), MOST, MOST));
+        let costs: Vec<_> = report.gates.iter().map(|gate| gate.mean_cost).collect();
+        assert_eq!(costs, [0.0, 0.0, 0.5, MOST]);
     }
 
     #[test]

@@ -44,9 +44,12 @@ impl Guard {
     ///
     /// When to try again.
     pub(super) fn admit(&mut self, now: Timestamp, value: Value) -> Result<(), Duration> {
-        let decision = self.gate.decide(SHARD, now, value, Cost::ONE);
-        let binds = self.binds(now);
-        decision.map(|_| ()).or_else(|refusal| if binds { Err(refusal.retry_after) } else { Ok(()) })
+        if self.binds(now) {
+            let decision = self.gate.decide(SHARD, now, value, Cost::ONE);
+            return decision.map(|_| ()).map_err(|refusal| refusal.retry_after);
+        }
+        self.gate.let_in(SHARD, value, Cost::ONE);
+        Ok(())
     }
 
     /// A call left the queue at this age.
@@ -81,5 +84,28 @@ impl Guard {
 
     fn binds(&self, now: Timestamp) -> bool {
         now < self.binds_until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::Level;
+
+    #[test]
+    fn what_goes_on_because_the_cut_does_not_bind_is_counted_as_let_in() {
+        let mut guard = Guard::new(GateSettings::default());
+        guard.gate.set_manager_cap(Cut::below_index(0));
+        let (value, mut now) = (Value::new(Level::from_index(9), 0), Timestamp::ZERO + Duration::from_secs(1));
+        let mut counted = |beyond: f64| {
+            guard.tick(now, Backlog { oldest: Duration::ZERO, cost: beyond, wanted: beyond });
+            let is_admitted = guard.admit(now, value).is_ok();
+            now = now + BINDS_FOR;
+            let gate = guard.gate.snapshot();
+            (is_admitted, gate.admitted_total, gate.refused_total)
+        };
+        assert_eq!(counted(0.0), (true, 1, 0));
+        assert_eq!(counted(1.0), (false, 1, 1));
+        assert_eq!(counted(0.0), (true, 2, 1));
     }
 }

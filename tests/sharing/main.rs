@@ -177,6 +177,14 @@ fn a_service_that_stood_still_is_used_again_at_once() {
 }
 
 #[test]
+fn a_service_that_stood_still_for_so_long_that_its_capacity_is_forgotten_as_well() {
+    let setup = Setup { workers_left: vec![(8.0, 0), (22.0, 20)], seconds: 28, ..overload() };
+    let figures = Runs::of("a long standstill", 3, &setup).figures(23..28);
+    assert!(figures.least_used >= USED, "{figures:?}");
+    assert!(figures.worst_cut_differs <= ALIKE && figures.least_served[0] >= 0.98, "{figures:?}");
+}
+
+#[test]
 fn the_last_cut_holds_for_its_time_to_live_and_then_the_gates_decide_by_themselves() {
     let setup = Setup { managers_die: Some(8.0), ttl: Duration::from_secs(6), seconds: 22, ..overload() };
     let runs = Runs::of("managers die", 5, &setup);

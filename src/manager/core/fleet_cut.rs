@@ -17,6 +17,9 @@
 //! the narrower, the more of the time places are free.
 //!
 //! **Probe**: while places are free, never less than the cut in force: that little is let in may be the doing of another cut.
+//! **Standstill**: while most work is offered where places are taken and nothing is completed, nobody knows what fits: a cut
+//! stays as it is, and none begins.
+//!
 //! **End** when all that is offered fits.
 //!
 //! **One owner.** A gateway's own gate is stricter only while far more waits there than this cut can have meant; it does not
@@ -84,7 +87,7 @@ fn of_service(service: &str, gates: &[&GateReport], enabled: bool, frozen: bool)
     let mut decision = ServiceDecision {
         service: service.to_owned(),
         cut: Cut::OPEN,
-        offered: sum(|gate| gate.offered.iter().fold(0.0, |sum, (_, rate)| sum + rate)),
+        offered: sum(offered),
         admitted: sum(|gate| gate.admitted),
         capacity,
         limited: if capacity > 0.0 { met / capacity } else { 0.0 },
@@ -100,10 +103,26 @@ fn of_service(service: &str, gates: &[&GateReport], enabled: bool, frozen: bool)
         (Cut::OPEN, "behind one gateway, whose own gate knows best".to_owned())
     } else if gates.iter().any(|gate| gate.dry_run) {
         (Cut::OPEN, "a gate is in a dry run".to_owned())
+    } else if stands_still(gates) {
+        (in_force, "unchanged while places are taken and nothing is completed".to_owned())
     } else {
         cut(&decision, gates, in_force)
     };
     decision
+}
+
+fn offered(gate: &GateReport) -> f64 {
+    gate.offered.iter().fold(0.0, |sum, (_, rate)| sum + rate)
+}
+
+/// Whether most work is offered where all places are taken and nothing is completed.
+fn stands_still(gates: &[&GateReport]) -> bool {
+    let stands = |gate: &GateReport| gate.capacity <= 0.0 && gate.limited >= LIMITED;
+    let (standing, others) = gates.iter().fold((0.0, 0.0), |(standing, others), gate| {
+        let offered = offered(gate);
+        if stands(gate) { (standing + offered, others) } else { (standing, others + offered) }
+    });
+    standing > others
 }
 
 fn cut(now: &ServiceDecision, gates: &[&GateReport], in_force: Cut) -> (Cut, String) {
@@ -114,12 +133,13 @@ fn cut(now: &ServiceDecision, gates: &[&GateReport], in_force: Cut) -> (Cut, Str
         return (Cut::OPEN, format!("open: {offered} offered, no sign that they do not fit"));
     }
     let let_in = below(gates, in_force);
-    let chance = chance(now.capacity, gates);
-    let (wanted, why) = if is_limited {
-        (wanted(now.capacity, now, gates), format!("{capacity} are completed while places are taken"))
+    let chance = deviation(now.capacity, gates);
+    let (fits, why) = if is_limited {
+        (now.capacity, format!("{capacity} are completed while places are taken"))
     } else {
-        (wanted(let_in.max(now.capacity), now, gates), "places are free, so more is tried".to_owned())
+        (let_in.max(now.capacity), "places are free, so more is tried".to_owned())
     };
+    let wanted = best(fits, now, gates, chance);
     // Where places are free, less comes than the rates say: nothing is gained by waiting.
     let band = (BAND * now.capacity + BAND_DEVIATIONS * chance / DRAIN_SECONDS) * (1.0 - free(now));
     let is_steady = in_force != Cut::OPEN && is_limited;
@@ -127,11 +147,13 @@ fn cut(now: &ServiceDecision, gates: &[&GateReport], in_force: Cut) -> (Cut, Str
         let let_in = words::rate(let_in);
         return (in_force, format!("cut at {in_force}: {offered} offered, {let_in} let in, which is about what fits"));
     }
-    let wanted = if is_steady { let_in.clamp(wanted - band, wanted + band) } else { wanted };
-    let cut = cut_at(gates.iter().copied(), wanted);
+    // Unlike `clamp` this never panics, whatever numbers come in.
+    let next = if is_steady { let_in.max(wanted - band).min(wanted + band) } else { wanted };
+    let cut = cut_at(gates.iter().copied(), next);
+    let next = words::rate(next);
     match if is_limited { cut } else { Ord::max(cut, in_force) } {
-        Cut::OPEN => (Cut::OPEN, format!("open again: {offered} offered, {} fit", words::rate(wanted))),
-        cut => (cut, format!("cut at {cut}: {offered} offered, {} let in, because {why}", words::rate(wanted))),
+        Cut::OPEN => (Cut::OPEN, format!("open again: {offered} offered, {next} fit")),
+        cut => (cut, format!("cut at {cut}: {offered} offered, {next} let in, because {why}")),
     }
 }
 
@@ -148,9 +170,10 @@ fn below(gates: &[&GateReport], cut: Cut) -> f64 {
 }
 
 /// What is to be let in where so much can be done, so that the backlog comes to where it belongs, and places are taken.
-fn wanted(fits: f64, now: &ServiceDecision, gates: &[&GateReport]) -> f64 {
+/// `chance` is the [`deviation`] of the backlog.
+fn best(fits: f64, now: &ServiceDecision, gates: &[&GateReport], chance: f64) -> f64 {
     let backlog: f64 = gates.iter().map(|gate| gate.backlog).sum();
-    let room = ROOM_SECONDS * now.capacity + ROOM_DEVIATIONS * chance(now.capacity, gates);
+    let room = ROOM_SECONDS * now.capacity + ROOM_DEVIATIONS * chance;
     (fits * (1.0 + PROBE * free(now)) + (room - backlog) / DRAIN_SECONDS).max(LEAST * fits)
 }
 
@@ -161,7 +184,7 @@ fn free(now: &ServiceDecision) -> f64 {
 
 /// The standard deviation of the cost that independent arrivals and completions pile up while it is worked off within
 /// [`DRAIN_SECONDS`] (an Ornstein-Uhlenbeck process).
-fn chance(capacity: f64, gates: &[&GateReport]) -> f64 {
+fn deviation(capacity: f64, gates: &[&GateReport]) -> f64 {
     let known = gates.iter().filter(|gate| gate.mean_cost > 0.0);
     let requests: f64 = known.map(|gate| gate.capacity / gate.mean_cost).sum();
     if requests > 0.0 { capacity / requests * (requests * DRAIN_SECONDS).sqrt() } else { 0.0 }

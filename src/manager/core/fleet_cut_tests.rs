@@ -147,6 +147,33 @@ fn it_ends_when_all_that_is_offered_fits() {
 }
 
 #[test]
+fn while_the_service_stands_still_no_cut_moves_or_begins() {
+    let mut gates = [gate(800.0, 0.0), gate(800.0, 0.0), gate(400.0, 100.0)];
+    gates.iter_mut().for_each(|gate| gate.backlog = 1000.0);
+    assert_eq!(decided(&gates).cut, Cut::OPEN);
+    let in_force = Cut::through(Level::from_index(30));
+    gates.iter_mut().for_each(|gate| gate.fleet_cut = in_force);
+    assert_eq!(decided(&gates).cut, in_force);
+    gates[0].capacity = 400.0;
+    assert_ne!(decided(&gates).cut, in_force, "most of it works");
+    gates[0].capacity = 0.0;
+    gates.iter_mut().for_each(|gate| (gate.limited, gate.backlog) = (0.0, 0.0));
+    assert!(decided(&gates).cut > in_force, "places are free");
+}
+
+#[test]
+fn no_report_breaks_the_decision_whatever_its_numbers_are() {
+    let numbers = [0.0, f64::from_bits(1), 1e-300, 1.0, 1e300, f64::MAX, f64::INFINITY, f64::NAN];
+    let fleet_cut = Cut::through(Level::from_index(50));
+    for (capacity, mean_cost) in numbers.iter().flat_map(|&one| numbers.map(|other| (one, other))) {
+        for backlog in numbers {
+            let sane = GateReport { fleet_cut, ..gate(800.0, 400.0) };
+            decided(&[GateReport { capacity, mean_cost, backlog, ..sane.clone() }, sane]);
+        }
+    }
+}
+
+#[test]
 fn one_gateway_alone_and_a_dry_run_have_no_fleet_cut() {
     assert_eq!(decided(&[gate(1600.0, 800.0)]).cut, Cut::OPEN);
     let mut dry = [gate(800.0, 400.0), gate(800.0, 400.0)];
