@@ -16,7 +16,8 @@ use crate::clock::Timestamp;
 /// The unit of time here. A tick in 31 bits lasts for 6 years.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// Entries of a chunk: small enough that an idle table costs 16 KiB, large enough that a million entries are 250 chunks.
+/// Entries of a chunk: small enough that one with a single entry costs 32 KiB, large enough that a million entries are 250
+/// chunks. An idle table has none.
 const CHUNK: usize = 4096;
 
 /// The tick of a place that is free, or whose silence has been reported.
