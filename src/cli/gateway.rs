@@ -53,13 +53,15 @@ pub struct Args {
 /// Where a gateway listens and with how many threads; `serve` has the same flags.
 #[derive(Debug, clap::Args)]
 pub struct Listen {
-    /// Where clients connect, over TCP and WebSocket alike.
+    /// Where clients connect, over TCP and WebSocket alike. Managers cannot tell clients 0.0.0.0 or [::]: with them it
+    /// does not start there without `advertise` in [managers].
     #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDR")]
     listen: SocketAddr,
     /// Where health, metrics and status are.
     #[arg(long, default_value = "127.0.0.1:7401", value_name = "ADDR")]
     admin: SocketAddr,
-    /// Where logic services push messages to users.
+    /// Where logic services push messages to users. On 0.0.0.0 or [::] it does not start without `advertise` in
+    /// [routes].
     #[arg(long, default_value = "127.0.0.1:7402", value_name = "ADDR")]
     push: SocketAddr,
     /// Worker threads [default: one per core].

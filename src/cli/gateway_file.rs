@@ -4,7 +4,7 @@ mod managers;
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::Ipv6Addr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use self::managers::ManagersSection;
 use super::Error;
 use crate::{
-    gateway::{RouteStore, fleet::ManagersConfig},
+    gateway::{self, RouteStore, fleet::ManagersConfig},
     registry::redis::RedisSettings,
 };
 
@@ -131,10 +131,14 @@ impl GatewayFile {
     }
 }
 
-/// Whether this is `host:port`.
+/// Whether this is `host:port`. An address of IPv6 stands in brackets: without them nobody knows where its port begins.
 fn is_address(text: &str) -> bool {
     let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-    let host = |host: &str| !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
+    let name = |host: &str| !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "/:[]".contains(c));
+    let host = |host: &str| match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => name(host),
+    };
     text.rsplit_once(':').is_some_and(|(before, behind)| host(before) && port(behind))
 }
 
@@ -143,8 +147,7 @@ fn advertisable<'a>(key: &str, address: &'a str) -> Result<&'a str, Error> {
     if !is_address(address) {
         return Err(Error::usage(format_args!("{key}: {address:?} is not host:port")));
     }
-    let is_everywhere = |address: SocketAddr| address.ip().to_canonical().is_unspecified();
-    if address.parse().is_ok_and(is_everywhere) {
+    if address.parse().is_ok_and(gateway::is_everywhere) {
         return Err(Error::usage(format_args!(
             "{key}: {address} is every address of a machine, others cannot reach it"
         )));
@@ -219,7 +222,9 @@ mod tests {
                 assert_eq!(advertised(&text), (true, Ok(Some(address.to_owned()))));
             }
         }
-        for address in ["g1", "g1:", ":7402", "g1:0", "http://g1:7402", "g 1:7402", "0.0.0.0:7402", "[::]:7402"] {
+        let open = ["2001:db8::7:7402", ":::7402", "[2001:db8::7:7402", "2001:db8::7]:7402", "[g1]:7402", "[]:7402"];
+        let others = ["g1", "g1:", ":7402", "g1:0", "http://g1:7402", "g 1:7402", "0.0.0.0:7402", "[::]:7402"];
+        for address in open.into_iter().chain(others) {
             let error = advertised(&format!("[routes]\nadvertise = \"{address}\"")).1.unwrap_err();
             assert!(error.contains("routes.advertise"), "{address}: {error}");
         }

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Gateway,
     connection::{Connection, Ending},
+    fleet::mover::WITHIN,
 };
 use crate::{
     admission::{Level, Value},
@@ -18,9 +19,6 @@ use crate::{
     policy::table::Policy,
     wire::Reason,
 };
-
-/// Over which time those told together move: until the next scan.
-const WITHIN: Duration = Duration::from_secs(1);
 
 /// The rule by which one worker moves its clients.
 #[derive(Debug, Default)]
@@ -35,10 +33,11 @@ impl Ages {
         policy: &Policy,
         now: Timestamp,
     ) {
-        let age = policy.connections.max_age.filter(|_| finds_a_place(gateway, policy, now));
-        let Some(rule) = self.follow(age, now) else { return };
+        let age = policy.connections.max_age;
+        let pauses = age.is_some() && !finds_a_place(gateway, policy, now);
+        let Some(rule) = self.follow(age, pauses, now).filter(|_| !pauses) else { return };
         let within = WITHIN.min(rule.grace() / 2);
-        heartbeats.scan_ages(now, &rule, |connection, aged| match aged {
+        heartbeats.scan_ages(&rule, |connection, aged| match aged {
             // It is about to end, and its client is elsewhere.
             _ if connection.is_replaced() => {}
             Aged::Ends => {
@@ -49,9 +48,9 @@ impl Ages {
         });
     }
 
-    fn follow(&self, age: Option<Duration>, now: Timestamp) -> Option<MaxAge> {
+    fn follow(&self, age: Option<Duration>, pauses: bool, now: Timestamp) -> Option<MaxAge> {
         let mut rule = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *rule = MaxAge::follow(*rule, age, now);
+        *rule = MaxAge::follow(*rule, age, pauses, now);
         *rule
     }
 }

@@ -88,12 +88,16 @@ impl GatewayConfig {
             (Announced::Clients, self.clients, tells_clients),
             (Announced::Pushes, self.push, self.push_advertised.is_none()),
         ];
-        let everywhere = |address: &SocketAddr| address.ip().to_canonical().is_unspecified();
-        match told.into_iter().find(|(_, address, is_told)| *is_told && everywhere(address)) {
+        match told.into_iter().find(|(_, address, is_told)| *is_told && is_everywhere(*address)) {
             Some((what, address, _)) => Err(StartError::Unreachable { what, address }),
             None => Ok(()),
         }
     }
+}
+
+/// Whether this is every address of a machine: one to listen on, and none that others could reach.
+pub fn is_everywhere(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_unspecified()
 }
 
 impl PolicySource {

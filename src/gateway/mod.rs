@@ -55,7 +55,7 @@ use std::{
 };
 
 pub use self::{
-    config::{Announced, GatewayConfig, PolicySource, RouteStore, StartError},
+    config::{Announced, GatewayConfig, PolicySource, RouteStore, StartError, is_everywhere},
     run::{Addresses, Running, start},
 };
 use self::{

@@ -183,6 +183,11 @@ impl PolicyStore {
         }
     }
 
+    /// Puts a policy in force that comes from no text. Its revision says what the text was, until there is another one.
+    pub fn put(&self, policy: Policy, unix_millis: u64) {
+        self.swap(&mut self.state(), policy, unix_millis);
+    }
+
     fn swap(&self, state: &mut State, policy: Policy, unix_millis: u64) -> Applied {
         let revision = policy.revision;
         state.codes.extend(policy.codes());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dagor::{
     client::{Client, ClientConfig, ClientEvent, Fate, NewMessage},
+    policy::Policy,
     service::EchoConfig,
     wire::Reason,
 };
@@ -16,9 +17,16 @@ const CLIENTS: usize = 10;
 async fn clients_of_age_go_to_the_other_gateway_with_what_they_have_in_flight() {
     // Each client always has some messages that a handler works on.
     let slow = EchoConfig { workers: 64, work: Duration::from_millis(200) };
-    let site = Site::new(slow, &policy("max_age = \"3s\"", PATIENT)).await;
+    let site = Site::new(slow, &policy("", PATIENT)).await;
     let managers = managers(1, None).await;
     let (a, b) = (site.gateway("a", &addresses(&managers)).await, site.gateway("b", &addresses(&managers)).await);
+    for gateway in [&a, &b] {
+        // Shorter than a policy file may say.
+        let store = &gateway.gateway.store;
+        let mut policy = Policy::clone(&store.current());
+        policy.connections.max_age = Some(Duration::from_secs(3));
+        store.put(policy, 0);
+    }
     let both = |said: &serde_json::Value| open(said) == ["a", "b"];
     until_said("both are open", managers[0].addresses.admin, "/v1/gateways", both).await;
     until("each has heard of the other", || {

@@ -661,9 +661,12 @@ impl World {
 
     /// Clients that were here for long enough are told to move, and their connections end if they stay.
     fn move_aged(&mut self, g: usize) {
-        let Some(rule) = MaxAge::follow(None, Some(MAX_AGE), Timestamp::ZERO) else { return };
+        let begun = MaxAge::follow(None, Some(MAX_AGE), false, Timestamp::ZERO);
+        let Some(rule) = MaxAge::follow(begun, Some(MAX_AGE), false, self.now) else { return };
         let mut aged = Vec::new();
-        self.gateways[g].ages.scan_ages(self.now, &rule, |connection, what| aged.push((connection, what)));
+        self.gateways[g]
+            .ages
+            .scan_ages(&rule.with_grace(MAX_AGE / 5), |connection, what| aged.push((connection, what)));
         for (connection, what) in aged.into_iter().filter(|(connection, _)| !connection.is_replaced()) {
             connection.end(match what {
                 Aged::Ends => {

@@ -1,24 +1,38 @@
 //! When a link has lasted long enough: the rule alone, a function of its arguments.
 //!
 //! Each link's end is drawn from a fifth of the age around the age, so that links which began together do not end together.
-//! A rule that comes into force among older links spreads them over the same time from then on. Whatever the links' ages:
-//! at most all of them end within a fifth of the age, one after the other.
+//! A rule that comes into force among older links spreads them over the same time from then on.
+//!
+//! While nobody can be moved the rule pauses: its time stands still. Then it runs twice as fast until it has caught up, so
+//! that the ends which fell into the pause come within as long as the pause lasted, and recurring pauses keep no link for
+//! ever. A rule that is a whole spread behind begins anew, with other draws, so that nobody is the last one again and again.
 
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, layer::rate::LONGEST_WAIT};
 
 /// The part of an age within which ends are drawn: from a tenth before it to a tenth after it.
 const SPREAD: u32 = 5;
-/// The longest that a link may stay once it was told.
-const LONGEST_GRACE: Duration = Duration::from_secs(60);
+/// How much faster than time a rule runs that has fallen behind.
+const CATCH_UP: u32 = 2;
+/// How long a link may stay that was told: longer than a login elsewhere that has to wait for its turn.
+const GRACE: Duration = LONGEST_WAIT.saturating_mul(2);
 
-/// How old links may become.
+/// How old links may become, at the moment up to which it was [followed](MaxAge::follow).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxAge {
     age: Duration,
+    grace: Duration,
     /// Since when this holds.
     since: Timestamp,
+    /// When it was followed last.
+    now: Timestamp,
+    /// Whose end is before this has come to it; behind `now` after a pause.
+    reached: Timestamp,
+    /// When it was followed first.
+    first: Timestamp,
+    /// The same and the time since, but for the pauses: what the grace is measured by.
+    unpaused: Timestamp,
 }
 
 /// What comes of an entry's age.
@@ -31,14 +45,35 @@ pub enum Aged {
 }
 
 impl MaxAge {
-    /// The rule that holds from `now` on, if there is to be one. One that held before goes on; another age begins anew, as
-    /// does the same one after a time without it.
-    pub fn follow(before: Option<Self>, age: Option<Duration>, now: Timestamp) -> Option<Self> {
+    /// The rule at `now`, if there is to be one. One that held before goes on unless `pauses`; another age begins anew.
+    pub fn follow(before: Option<Self>, age: Option<Duration>, pauses: bool, now: Timestamp) -> Option<Self> {
         let age = age?;
-        before.filter(|before| before.age == age).or(Some(Self { age, since: now }))
+        let Some(before) = before.filter(|before| before.age == age) else { return Some(Self::new(age, now)) };
+        let mut rule = Self { now, ..before };
+        if !pauses {
+            let passed = now.since(before.now);
+            rule.unpaused = before.unpaused + passed;
+            if now.since(before.reached) > rule.spread() + passed {
+                (rule.since, rule.reached) = (now, now);
+            } else {
+                rule.reached = now.min(before.reached + passed * CATCH_UP);
+            }
+        }
+        Some(rule)
     }
 
-    /// When a link ends that began then. `draw` is its own, of all numbers there are.
+    fn new(age: Duration, now: Timestamp) -> Self {
+        let grace = age.saturating_mul(2).min(GRACE);
+        Self { age, grace, since: now, now, reached: now, first: now, unpaused: now }
+    }
+
+    /// The same with another [grace](Self::grace), where a login elsewhere does not wait for a turn.
+    #[must_use]
+    pub const fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+
+    /// When a link ends that began then, if nothing pauses. `draw` is its own, of all numbers there are.
     pub fn end(&self, began: Timestamp, draw: u32) -> Timestamp {
         Timestamp::from_nanos(self.ends().end(began.as_nanos(), draw))
     }
@@ -55,14 +90,24 @@ impl MaxAge {
         self.age / SPREAD
     }
 
-    /// How long a link may stay that was told.
-    pub fn grace(&self) -> Duration {
-        self.spread().min(LONGEST_GRACE)
+    /// How long a link may stay that was told, without pauses: two minutes, or two ages where that is less.
+    pub const fn grace(&self) -> Duration {
+        self.grace
     }
 
-    /// Until when a link may stay that was told then.
-    pub(super) fn stays_until(&self, told: Timestamp) -> Timestamp {
-        told.max(self.since) + self.grace()
+    /// Up to which end links have come to theirs.
+    pub(super) const fn reached(&self) -> Timestamp {
+        self.reached
+    }
+
+    /// The present, for [`Self::is_over`].
+    pub(super) const fn unpaused(&self) -> Timestamp {
+        self.unpaused
+    }
+
+    /// Whether a link may stay no longer that was told when [`Self::unpaused`] was this.
+    pub(super) fn is_over(&self, told: Timestamp) -> bool {
+        told.max(self.first) + self.grace() <= self.unpaused
     }
 }
 
@@ -71,7 +116,8 @@ impl MaxAge {
 pub(super) struct Ends {
     /// No link that is younger ends.
     pub(super) least: u64,
-    since: u64,
+    /// Since when the rule holds.
+    pub(super) since: u64,
     spread: u64,
 }
 
@@ -103,7 +149,7 @@ mod tests {
     }
 
     fn rule(since: u64) -> MaxAge {
-        MaxAge { age: HOUR, since: at(since) }
+        MaxAge::new(HOUR, at(since))
     }
 
     #[test]
@@ -123,21 +169,43 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_goes_on_until_its_age_changes_or_it_pauses() {
-        let begun = MaxAge::follow(None, Some(HOUR), at(5));
+    fn a_rule_goes_on_until_its_age_changes() {
+        let begun = MaxAge::follow(None, Some(HOUR), false, at(5));
         assert_eq!(begun, Some(rule(5)));
-        assert_eq!(MaxAge::follow(begun, Some(HOUR), at(9)), begun);
-        assert_eq!(MaxAge::follow(begun, Some(2 * HOUR), at(9)), Some(MaxAge { age: 2 * HOUR, since: at(9) }));
-        let paused = MaxAge::follow(begun, None, at(9));
-        assert_eq!((paused, MaxAge::follow(paused, Some(HOUR), at(20))), (None, Some(rule(20))));
+        let later = MaxAge::follow(begun, Some(HOUR), false, at(9)).unwrap();
+        assert_eq!((later.since, later.reached), (at(5), at(9)));
+        assert_eq!(MaxAge::follow(begun, Some(2 * HOUR), false, at(9)), Some(MaxAge::new(2 * HOUR, at(9))));
+        let none = MaxAge::follow(begun, None, false, at(9));
+        assert_eq!((none, MaxAge::follow(none, Some(HOUR), false, at(20))), (None, Some(rule(20))));
     }
 
     #[test]
-    fn who_was_told_may_stay_for_a_fifth_of_the_age_and_a_minute_at_most() {
-        assert_eq!(rule(0).stays_until(at(1000)), at(1060));
-        assert_eq!(rule(5000).stays_until(at(1000)), at(5060), "a pause counts for nobody");
-        let short = MaxAge { age: Duration::from_secs(10), since: at(0) };
-        assert_eq!(short.stays_until(at(1000)), at(1002));
+    fn a_pause_is_caught_up_with_in_the_time_that_it_lasted() {
+        let mut rule = Some(rule(0));
+        let mut reached = |pauses: bool, seconds: u64| {
+            rule = MaxAge::follow(rule, Some(HOUR), pauses, at(seconds));
+            rule.map(|rule| (rule.since, rule.reached)).unwrap()
+        };
+        assert_eq!(reached(false, 100), (at(0), at(100)));
+        assert_eq!((reached(true, 200), reached(true, 400)), ((at(0), at(100)), (at(0), at(100))));
+        assert_eq!((reached(false, 401), reached(false, 500)), ((at(0), at(102)), (at(0), at(300))));
+        assert_eq!((reached(false, 700), reached(false, 701)), ((at(0), at(700)), (at(0), at(701))));
+        assert_eq!((reached(true, 1421), reached(false, 1422)), ((at(0), at(701)), (at(0), at(703))));
+        assert_eq!((reached(true, 1424), reached(false, 1425)), ((at(0), at(703)), (at(1425), at(1425))), "a spread");
+    }
+
+    #[test]
+    fn who_was_told_may_stay_for_longer_than_a_login_waits_for_its_turn() {
+        let first = rule(1000);
+        let after = |rule, pauses, seconds| MaxAge::follow(Some(rule), Some(HOUR), pauses, at(seconds)).unwrap();
+        assert!(first.grace() > LONGEST_WAIT + Duration::from_secs(30), "{:?}", first.grace());
+        let [early, over] = [1119, 1120].map(|seconds| after(first, false, seconds).is_over(first.unpaused()));
+        assert_eq!((early, over), (false, true));
+        assert!(!after(first, false, 1119).is_over(at(7)), "who was told by an earlier rule has as much time");
+        let paused = after(after(first, false, 1100), true, 9000);
+        let [early, over] = [9019, 9020].map(|seconds| after(paused, false, seconds).is_over(first.unpaused()));
+        assert_eq!((paused.is_over(first.unpaused()), early, over), (false, false, true), "a pause counts for nobody");
+        assert_eq!(MaxAge::new(Duration::from_secs(60), at(0)).grace(), first.grace());
     }
 
     #[test]

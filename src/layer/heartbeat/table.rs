@@ -16,7 +16,8 @@ use crate::clock::Timestamp;
 /// The unit of time here. A tick in 31 bits lasts for 6 years.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// Entries of a chunk: small enough that an idle table costs 16 KiB, large enough that a million entries are 250 chunks.
+/// Entries of a chunk: small enough that one with a single entry costs 32 KiB, large enough that a million entries are 250
+/// chunks. An idle table has none.
 const CHUNK: usize = 4096;
 
 /// The tick of a place that is free, or whose silence has been reported.
@@ -46,7 +47,7 @@ pub struct Pulse<T> {
 
 struct Chunk<T> {
     ticks: [AtomicU32; CHUNK],
-    /// When each entry began or, with [`TOLD`], was told. Changed under the lock of `places` only.
+    /// When each entry began or, with [`TOLD`], was told, by its rule's own time. Changed under the lock of `places` only.
     begun: [AtomicU32; CHUNK],
     places: Mutex<Places<T>>,
     /// Entries in `places`. Rises under the table's lock only, so that an empty chunk can be taken out under it.
@@ -118,10 +119,10 @@ impl<T: Clone> Heartbeats<T> {
     /// An end is found by the first scan after it; nobody's is more than a [`TICK`] too early.
     ///
     /// `report` may drop pulses and use the table; no lock is held while it runs.
-    pub fn scan_ages(&self, now: Timestamp, rule: &MaxAge, mut report: impl FnMut(T, Aged)) {
+    pub fn scan_ages(&self, rule: &MaxAge, mut report: impl FnMut(T, Aged)) {
         let mut aged = Vec::new();
         for chunk in self.occupied_chunks() {
-            chunk.take_aged(now, rule, self.seed, &mut aged);
+            chunk.take_aged(rule, self.seed, &mut aged);
             aged.drain(..).for_each(|(entry, what)| report(entry, what));
         }
     }
@@ -207,21 +208,21 @@ impl<T: Clone> Chunk<T> {
             }
         }
     }
-}
 
-impl<T: Clone> Chunk<T> {
     /// Appends the entries of which this rule has something to say. The lock is taken only if there are any.
-    fn take_aged(&self, now: Timestamp, rule: &MaxAge, seed: u64, aged: &mut Vec<(T, Aged)>) {
-        let ends = rule.ends();
-        let youngest = tick(now - Duration::from_nanos(ends.least));
+    fn take_aged(&self, rule: &MaxAge, seed: u64, aged: &mut Vec<(T, Aged)>) {
+        let (ends, reached) = (rule.ends(), rule.reached());
+        let youngest = tick(reached - Duration::from_nanos(ends.least));
+        // Other draws for each beginning of a rule.
+        let seed = seed ^ ends.since;
         let look = |(index, begun): (usize, &AtomicU32)| match begun.load(Relaxed) {
             AGELESS => None,
-            told @ TOLD.. => (rule.stays_until(time(told & !TOLD)) <= now).then_some((AGELESS, Aged::Stays)),
+            told @ TOLD.. => rule.is_over(time(told & !TOLD)).then_some((AGELESS, Aged::Stays)),
             // Drawn for those only who may be at their end already.
             begun if begun > youngest => None,
             begun => {
                 let end = ends.end(time(begun).as_nanos(), draw(seed, index as u16, begun));
-                (end <= now.as_nanos()).then_some((TOLD | tick(now).min(TOLD - 1), Aged::Ends))
+                (end <= reached.as_nanos()).then_some((TOLD | tick(rule.unpaused()).min(TOLD - 1), Aged::Ends))
             }
         };
         let Some(first) = self.begun.iter().enumerate().position(|place| look(place).is_some()) else { return };
@@ -366,7 +367,8 @@ mod tests {
     fn aged(table: &Heartbeats<u64>, rule: &MaxAge, from: u64, to: u64) -> (Vec<(u64, u64)>, Vec<u64>) {
         let (mut ends, mut stays) = (Vec::new(), Vec::new());
         for second in from / 1000..=to / 1000 {
-            table.scan_ages(at(second * 1000), rule, |entry, what| match what {
+            let rule = followed(rule, false, second * 1000);
+            table.scan_ages(&rule, |entry, what| match what {
                 Aged::Ends => ends.push((entry, second)),
                 Aged::Stays => stays.push(entry),
             });
@@ -375,7 +377,11 @@ mod tests {
     }
 
     fn hour(since: u64) -> MaxAge {
-        MaxAge::follow(None, Some(Duration::from_millis(HOUR)), at(since)).unwrap()
+        MaxAge::follow(None, Some(Duration::from_millis(HOUR)), false, at(since)).unwrap()
+    }
+
+    fn followed(rule: &MaxAge, pauses: bool, millis: u64) -> MaxAge {
+        MaxAge::follow(Some(*rule), Some(Duration::from_millis(HOUR)), pauses, at(millis)).unwrap()
     }
 
     /// How many in the fullest ten seconds, of those that begin with a full ten.
@@ -412,13 +418,37 @@ mod tests {
     }
 
     #[test]
+    fn recurring_pauses_keep_nobody_for_ever_and_make_no_crowd() {
+        // In seconds: a blip each minute, a long one each ten, and more time with than without, for five hours.
+        for (every, lasts) in [(60, 1), (600, 60), (600, 400), (2400, 1500)] {
+            let table = Heartbeats::seeded(3);
+            let _pulses: Vec<_> = (0..1800).map(|entry| table.insert(entry, at(entry * 2000))).collect();
+            let (mut rule, mut ends) = (hour(0), Vec::new());
+            for second in 0..5 * 3600 {
+                let pauses = second % every < lasts;
+                rule = followed(&rule, pauses, second * 1000);
+                if !pauses {
+                    table.scan_ages(&rule, |entry, what| ends.extend((what == Aged::Ends).then_some((entry, second))));
+                }
+            }
+            let last = ends[ends.len() - 1].1;
+            // Twice the even number while the rule catches up, and that of all within the spread when it begins anew.
+            let most = if lasts > 60 { 45 } else { 25 };
+            assert!(fullest(&ends) < most, "{every}, {lasts}: {} in 10 s, where 5 are even", fullest(&ends));
+            let left = 1800 - ends.len();
+            assert!(left <= 2, "{every}, {lasts}: {left} of 1800 stay, the last went after {last} s");
+            assert!(lasts > 60 || left == 0 && last <= 7650, "{every}, {lasts}: {left} stay, the last after {last} s");
+        }
+    }
+
+    #[test]
     fn a_steady_crowd_moves_at_its_number_by_the_age() {
         // One login each half second for an hour; whoever comes to an end begins anew, in the same place of the table.
         let table = Heartbeats::seeded(2);
         let mut pulses: Vec<_> = (0..7200).map(|entry| Some(table.insert(entry, at(entry * 500)))).collect();
         let mut ends = 0;
         for second in (3600..4 * 3600).step_by(15) {
-            table.scan_ages(at(second * 1000), &hour(0), |entry, what| {
+            table.scan_ages(&followed(&hour(0), false, second * 1000), |entry, what| {
                 assert_eq!(what, Aged::Ends);
                 ends += 1;
                 pulses[entry as usize] = None;
@@ -433,7 +463,7 @@ mod tests {
         let table = Heartbeats::new();
         let pulse = table.insert(7, at(0));
         pulse.touch(at(HOUR));
-        let (ends, stays) = aged(&table, &hour(0), HOUR / 2, HOUR + HOUR / 10 + 61_000);
+        let (ends, stays) = aged(&table, &hour(0), HOUR / 2, HOUR + HOUR / 10 + 121_000);
         assert!(matches!(ends[..], [(7, 3240..=3960)]), "{ends:?}");
         assert_eq!(stays, [7]);
         drop(pulse);

@@ -33,6 +33,9 @@ const RANDOM_KEY: &str = "random";
 /// What a try may take.
 pub(super) const TIMEOUTS: RangeInclusive<Duration> = MILLISECOND..=HOUR;
 
+/// Below, a client moves so often that it takes the moves for failures, and waits between them; its messages wait as well.
+const AGES: RangeInclusive<Duration> = Duration::from_secs(60)..=MONTH;
+
 /// How long a mark may hold.
 pub(super) const MARKS: RangeInclusive<Duration> = SECOND..=MONTH;
 
@@ -51,7 +54,7 @@ impl Checker<'_> {
                 MILLISECOND..=HOUR * 24,
                 default.heartbeat_tolerance,
             ),
-            max_age: self.duration_or_none(&text.max_age, SECOND..=MONTH),
+            max_age: self.duration_or_none(&text.max_age, AGES),
             max_body_before_login: self.size(
                 &text.max_body_before_login,
                 1..=MAX_BODY_BYTES as u64,
