@@ -36,13 +36,12 @@ impl Ages {
         let age = policy.connections.max_age;
         let pauses = age.is_some() && !finds_a_place(gateway, policy, now);
         let Some(rule) = self.follow(age, pauses, now).filter(|_| !pauses) else { return };
-        let within = WITHIN.min(rule.grace() / 2);
         heartbeats.scan_ages(&rule, |connection, aged| match aged {
             // It is about to end, and its client is elsewhere.
             _ if connection.is_replaced() => {}
             Aged::Ends => {
                 gateway.count_aged();
-                connection.end(Ending::Goaway(Reason::Aged, within.mul_f64(fastrand::f64())));
+                connection.end(Ending::Goaway(Reason::Aged, WITHIN.mul_f64(fastrand::f64())));
             }
             Aged::Stays => connection.end(Ending::Close(Reason::Aged)),
         });

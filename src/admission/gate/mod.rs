@@ -244,7 +244,8 @@ impl Gate {
     }
 
     /// Puts the fleet's cut in force here: what every gateway of the fleet lets in. It is the base of the own cut, which is
-    /// stricter only while far more waits than that can have meant, and does not grow beyond it. Minimum shares pass it as they pass the own.
+    /// stricter only while far more waits than that can have meant, and does not grow beyond it. Minimum shares pass it as
+    /// they pass the own.
     pub fn set_fleet_cut(&self, cut: Cut) {
         self.set(&self.cuts.fleet, cut);
     }

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use super::{
     placement::{Alternative, FULL_WEIGHT, Member, ramp, room},
-    random::Random,
+    random::{Random, Weights},
     standing::Wish,
 };
 use crate::{
@@ -85,8 +85,8 @@ pub(super) struct Balance<'m> {
     /// What all who give have above the mean.
     surplus: f64,
     takers: Vec<Taker<'m>>,
-    /// What they take per second, up to each of them and with it.
-    ends: Vec<f64>,
+    /// What they take per second.
+    takes: Weights,
     /// Of its connections, what a gateway gives per second at most.
     share: f64,
     interval: Duration,
@@ -106,10 +106,6 @@ impl<'m> Balance<'m> {
         };
         let is_at_work = is_sought && !frozen;
         let takers: Vec<_> = members.iter().filter(|one| is_at_work && one.is_open()).filter_map(taker).collect();
-        let sum = |sum: &mut f64, taker: &Taker<'_>| {
-            *sum += taker.takes;
-            Some(*sum)
-        };
         // Who is near enough to the mean gives only if nobody else does: chance has sent it a client or two more than it lacked.
         let near_keep = members.iter().any(|member| mean.surplus(member) > near(mean.at(member)));
         Self {
@@ -117,7 +113,7 @@ impl<'m> Balance<'m> {
             near_keep,
             surplus: members.iter().filter_map(|member| mean.gives(member, near_keep)).sum(),
             mean,
-            ends: takers.iter().scan(0.0, sum).collect(),
+            takes: Weights::new(takers.iter().map(|taker| taker.takes)),
             takers,
             share: settings.placement.rebalance_share,
             interval: settings.interval,
@@ -127,10 +123,12 @@ impl<'m> Balance<'m> {
     /// What this gateway gives away, and to whom.
     pub(super) fn moves(&self, member: &Member<'_>, seed: u64) -> Option<Moves> {
         let own = self.mean.gives(member, self.near_keep)?;
-        let all = self.ends.last().copied()?;
+        if self.takers.is_empty() {
+            return None;
+        }
         let (to, lacking) = self.destinations(&member.report.gateway, seed);
         let most = (connections(member) * self.share).min(lacking / self.interval.as_secs_f64());
-        let per_second = most.min(all * own / self.surplus);
+        let per_second = most.min(self.takes.total() * own / self.surplus);
         (per_second > 0.0).then_some(Moves { per_second, down_to: self.mean.at(member) as u64, to })
     }
 
@@ -150,8 +148,7 @@ impl<'m> Balance<'m> {
     fn draw(&self, random: &mut Random) -> Vec<(&Taker<'m>, f64)> {
         let mut drawn: Vec<(usize, f64)> = Vec::with_capacity(MAX_DESTINATIONS);
         for _ in 0..MAX_DESTINATIONS {
-            let at = random.unit() * self.ends.last().copied().unwrap_or(0.0);
-            let index = self.ends.partition_point(|end| *end <= at).min(self.takers.len() - 1);
+            let index = self.takes.draw(random);
             match drawn.iter_mut().find(|(known, _)| *known == index) {
                 Some((_, times)) => *times += 1.0,
                 None => drawn.push((index, 1.0)),

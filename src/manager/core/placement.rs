@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use super::{
-    random::Random,
+    random::{Random, Weights},
     report::Report,
     standing::{Standing, Wish},
 };
@@ -103,8 +103,8 @@ pub(super) struct Field<'m> {
     members: usize,
     /// Those with room, in order.
     open: Vec<&'m Member<'m>>,
-    /// The sum of the headrooms up to each of them and with it.
-    ends: Vec<f64>,
+    /// Their headrooms.
+    headrooms: Weights,
     /// Logins per second that all of them can take on top of what they take.
     spare_logins: f64,
     /// Clients who are on their way to anybody.
@@ -114,13 +114,9 @@ pub(super) struct Field<'m> {
 impl<'m> Field<'m> {
     pub(super) fn new(members: &'m [Member<'m>]) -> Self {
         let open: Vec<_> = members.iter().filter(|member| member.headroom > 0.0).collect();
-        let sum = |sum: &mut f64, member: &&Member<'_>| {
-            *sum += member.headroom;
-            Some(*sum)
-        };
         Self {
             members: members.len(),
-            ends: open.iter().scan(0.0, sum).collect(),
+            headrooms: Weights::new(open.iter().map(|member| member.headroom)),
             // Not `sum`: that of nothing is a negative zero.
             spare_logins: open.iter().fold(0.0, |sum, member| sum + member.spare_logins()),
             on_the_way: members.iter().fold(0.0, |sum, member| sum + member.placed),
@@ -147,8 +143,7 @@ impl<'m> Field<'m> {
     fn draw(&self, fits: impl Fn(&Member<'_>) -> bool, random: &mut Random) -> Vec<&'m Member<'m>> {
         let mut drawn: Vec<usize> = Vec::with_capacity(MAX_ALTERNATIVES);
         for _ in 0..MOST_DRAWS {
-            let at = random.unit() * self.ends.last().copied().unwrap_or(0.0);
-            let index = self.ends.partition_point(|end| *end <= at).min(self.open.len() - 1);
+            let index = self.headrooms.draw(random);
             if !drawn.contains(&index) && fits(self.open[index]) {
                 drawn.push(index);
                 if drawn.len() == MAX_ALTERNATIVES {

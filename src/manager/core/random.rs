@@ -21,3 +21,31 @@ impl Random {
         ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
 }
+
+/// Things that are drawn as often as they weigh, by number.
+#[derive(Debug)]
+pub(super) struct Weights {
+    /// The sums up to each of them and with it.
+    ends: Vec<f64>,
+}
+
+impl Weights {
+    pub(super) fn new(weights: impl Iterator<Item = f64>) -> Self {
+        let sum = |sum: &mut f64, weight: f64| {
+            *sum += weight;
+            Some(*sum)
+        };
+        Self { ends: weights.scan(0.0, sum).collect() }
+    }
+
+    /// What all weigh together.
+    pub(super) fn total(&self) -> f64 {
+        self.ends.last().copied().unwrap_or(0.0)
+    }
+
+    /// The number of one; 0 if there is none.
+    pub(super) fn draw(&self, random: &mut Random) -> usize {
+        let at = random.unit() * self.total();
+        self.ends.partition_point(|end| *end <= at).min(self.ends.len().saturating_sub(1))
+    }
+}
